@@ -1,0 +1,1 @@
+"""Who did what to which object, from where: append-only, one hash chain per tenant."""

@@ -1,0 +1,1 @@
+"""The containers of a tenant: desired and observed, and the acts on them."""

@@ -1,0 +1,225 @@
+"""Docker's create request → ContainerSpec. PURE: no rows, no host.
+
+What we do not do yet is refused by name (Unsupported), what a tenant must never do is refused by rule (PermissionDenied), and
+what asks for the default anyway passes. So a request that is accepted gets what it asked for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlpanel.containers import limits, log_options, options, policies, tmpfs
+from controlpanel.containers.fields import Object, flag, integer, obj, string_map, strings, text
+from controlpanel.hosts.machine import Machine
+from engine.errors import InvalidArgument, PermissionDenied, Unsupported
+from engine.model.container import ContainerSpec
+from engine.model.image import merge_config
+from engine.model.signals import signal_number
+
+SHM_DEFAULT: Final = 64 << 20
+STOP_TIMEOUT_DEFAULT_S: Final = 10
+
+_MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
+_DEFAULT_NETWORK: Final = frozenset({"", "default", "bridge"})
+_NOT_YET: Final[Mapping[str, str]] = {  # members that must be empty, and the thing people call it
+    "Binds": "volumes and bind mounts",
+    "VolumesFrom": "volumes of other containers",
+    "PortBindings": "published ports",
+    "PublishAllPorts": "published ports",
+    "Links": "links",
+    "CpuRealtimePeriod": "limits of realtime scheduling",
+    "CpuRealtimeRuntime": "limits of realtime scheduling",
+    "VolumeDriver": "volume drivers",
+}
+_NEVER: Final[Mapping[str, str]] = {
+    "Privileged": "privileged containers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that passed: what the host gets, and what ``inspect`` shows."""
+
+    spec: ContainerSpec
+    config: dict[str, Any]  # Docker's Config with the image's defaults
+    host_config: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def read(body: Object, *, container_id: str, tenant: str, name: str, image_id: str, image_config: Object, machine: Machine) -> Asked:
+    """``body`` is Docker's ContainerCreateRequest; ``machine`` the host. Raises with moby's sentences."""
+    host_config = obj(body, "HostConfig")
+    asked = {key: value for key, value in body.items() if key not in ("HostConfig", "NetworkingConfig")}
+    _check_members(asked)
+    others = options.read(asked, host_config)
+    _refuse(asked, host_config)
+    config = merge_config(image_config, asked)
+    network = _network(config, host_config, obj(body, "NetworkingConfig"))
+    args = (*strings(config, "Entrypoint"), *strings(config, "Cmd"))
+    if not args:
+        raise InvalidArgument("no command specified")
+    config["Hostname"] = text(config, "Hostname") or container_id[:12]
+    limited = limits.read(host_config, machine)
+    warnings = [*limited.warnings, *others.warnings]
+    labels = string_map(config, "Labels")
+    restart, health = policies.restart_policy(host_config, labels), policies.health_check(config)
+    policies.check_auto_remove(restart, flag(host_config, "AutoRemove"))
+    if restart.when_unhealthy and health is None:
+        warnings.append(f"Without a health check the label {policies.RESTART_UNHEALTHY} has no effect.")
+    spec = ContainerSpec(
+        id=container_id,
+        tenant=tenant,
+        name=name,
+        image_id=image_id,
+        image=text(asked, "Image"),
+        args=args,
+        env=tuple(strings(config, "Env")),
+        cwd=_working_dir(text(config, "WorkingDir")),
+        user=text(config, "User"),
+        hostname=config["Hostname"],
+        domainname=text(config, "Domainname"),
+        tty=flag(config, "Tty"),
+        console_size=_console_size(host_config),
+        open_stdin=flag(config, "OpenStdin"),
+        stdin_once=flag(config, "StdinOnce"),
+        labels=labels,
+        stop_signal=_stop_signal(config),
+        stop_timeout_s=integer(config, "StopTimeout") if config.get("StopTimeout") is not None else STOP_TIMEOUT_DEFAULT_S,
+        network_mode=network,
+        resources=limited.resources,
+        read_only_rootfs=flag(host_config, "ReadonlyRootfs"),
+        tmpfs=tmpfs.read(host_config),
+        shm_size_bytes=_shm_size(host_config),
+        extra_hosts=tuple(_extra_hosts(host_config)),
+        dns=tuple(_dns(host_config)),
+        dns_search=tuple(strings(host_config, "DnsSearch")),
+        dns_options=tuple(strings(host_config, "DnsOptions")),
+        init=flag(host_config, "Init"),
+        auto_remove=flag(host_config, "AutoRemove"),
+        restart=restart,
+        health=health,
+        log=log_options.read(obj(host_config, "LogConfig")),
+        **others.words,
+    )
+    host_config = {name: value for name, value in host_config.items() if name not in limited.discarded}
+    return Asked(spec, config, host_config, tuple(warnings))
+
+
+def _check_members(asked: Object) -> None:
+    """Types and texts of Config, before anything is made of them."""
+    readers: Mapping[str, Callable[[Object, str], object]] = {
+        "Cmd": strings,
+        "Entrypoint": strings,
+        "Env": strings,
+        "Labels": string_map,
+        "ExposedPorts": obj,
+        "Volumes": obj,
+        "Healthcheck": obj,
+        "StopTimeout": integer,
+    }
+    for name, reader in readers.items():
+        reader(asked, name)
+    for variable in strings(asked, "Env"):
+        if not variable.partition("=")[0]:
+            raise InvalidArgument(f"invalid environment variable: {variable}")
+    for what in ("Cmd", "Entrypoint", "Env"):
+        if any("\0" in item for item in strings(asked, what)):
+            raise InvalidArgument(f"invalid {what}: it holds a zero byte")
+
+
+def _refuse(asked: Object, host_config: Object) -> None:
+    for name, what in _NEVER.items():
+        if host_config.get(name):
+            raise PermissionDenied(f"{what} are not allowed on a shared platform (HostConfig.{name})", rule=name)
+    for name, what in _NOT_YET.items():
+        if host_config.get(name):
+            raise Unsupported(f"{what} are not supported yet (HostConfig.{name})")
+    if asked.get("Volumes"):
+        raise Unsupported("volumes are not supported yet (Volumes)")
+    if address := text(asked, "MacAddress"):
+        if not _MAC.fullmatch(address):
+            raise InvalidArgument(f"invalid config for network bridge: invalid MAC address {address}")
+        raise Unsupported("choosing the MAC address is not supported yet (MacAddress)")
+
+
+def _network(config: Object, host_config: Object, networking: Object) -> str:
+    mode = text(host_config, "NetworkMode")
+    if mode == "host":
+        raise PermissionDenied("the host's network is not for tenants (NetworkMode host)", rule="NetworkMode")
+    if mode.startswith(options.CONTAINER):
+        return mode
+    if mode not in _DEFAULT_NETWORK | {"none"}:
+        # not 404: on a create that word makes docker run pull the image, and report that instead
+        raise InvalidArgument(f"network {mode} not found")
+    endpoints = obj(networking, "EndpointsConfig")
+    for name in endpoints:
+        settings = obj(endpoints, name)
+        if name not in _DEFAULT_NETWORK | {"none"}:
+            raise InvalidArgument(f"network {name} not found")
+        if settings.get("IPAMConfig") and any(settings["IPAMConfig"].values()):
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        if settings.get("Aliases"):
+            raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
+        if settings.get("MacAddress"):
+            raise Unsupported("choosing the MAC address is not supported yet (MacAddress)")
+    return "none" if mode == "none" or flag(config, "NetworkDisabled") else "bridge"
+
+
+def _working_dir(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise InvalidArgument(f"the working directory '{path}' is invalid, it needs to be an absolute path")
+    return posixpath.normpath(path) if path else "/"
+
+
+def _stop_signal(config: Object) -> str:
+    name = text(config, "StopSignal")
+    if name:
+        signal_number(name)
+    return name or "SIGTERM"
+
+
+def _console_size(host_config: Object) -> tuple[int, ...]:
+    """[rows, columns] of the client's terminal, so that the first thing a shell reads is right already."""
+    size = host_config.get("ConsoleSize")
+    if size is None:
+        return ()
+    if not isinstance(size, list) or not all(type(item) is int and 0 <= item < 1 << 16 for item in size):
+        raise InvalidArgument("invalid ConsoleSize: it is [rows, columns]")
+    return tuple(size[:2]) if all(size[:2]) else ()
+
+
+def _shm_size(host_config: Object) -> int:
+    size = integer(host_config, "ShmSize")
+    if size < 0:
+        raise InvalidArgument("SHM size can not be less than 0")
+    return size or SHM_DEFAULT
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _dns(host_config: Object) -> list[str]:
+    for server in strings(host_config, "Dns"):
+        if not _is_address(server):
+            raise InvalidArgument(f'bad nameserver address {server}: ParseAddr("{server}"): unable to parse IP')
+    return strings(host_config, "Dns")
+
+
+def _extra_hosts(host_config: Object) -> list[str]:
+    for entry in strings(host_config, "ExtraHosts"):
+        name, separator, address = entry.partition(":")
+        if not name or not separator or not address:
+            raise InvalidArgument(f'bad format for add-host: "{entry}"')
+        if address != "host-gateway" and not _is_address(address):
+            raise InvalidArgument(f'invalid IP address in add-host: "{address}"')
+    return strings(host_config, "ExtraHosts")

@@ -1,0 +1,157 @@
+"""Container rows following the host: only a newer fact is applied, and every fact is told once, in order.
+
+Each function belongs inside a transaction; what it changed reaches the projection after the commit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from controlpanel.base import live, statements
+from controlpanel.containers.models import Container, Desired
+from controlpanel.containers.network import DRIVERS, network_id
+from controlpanel.containers.projection import ContainerView
+from controlpanel.events import log
+from controlpanel.hosts.models import Host
+from controlpanel.tenants.models import Tenant
+from engine.model import codec
+from engine.model.container import ContainerSpec, ContainerState, Status
+
+SIGKILLED: Final = 137  # exit code
+
+
+def locked(container_id: str) -> Container | None:
+    """The row, which nobody else changes until the transaction ends (SQLite has one writer anyway)."""
+    return statements.get(Container, "engine_id", container_id, lock=True)
+
+
+def save(row: Container, *fields: str) -> ContainerView:
+    """Write these fields as the next version, and tell it."""
+    row.version += 1
+    statements.update(row, *fields, "version")
+    return tell(row)
+
+
+def tell(row: Container, **words: Any) -> ContainerView:
+    view = ContainerView(row)
+    live.on_commit({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "version": row.version, **words}, view)
+    return view
+
+
+def new(
+    tenant: Tenant, host: Host, spec: ContainerSpec, *, config: dict[str, Any], host_config: dict[str, Any], created_at_ns: int
+) -> Container:
+    """Not written yet. ``config`` and ``host_config`` as ``inspect`` shows them."""
+    return Container(
+        tenant=tenant,
+        host=host,
+        engine_id=spec.id,
+        name=spec.name,
+        image_id=spec.image_id,
+        image=spec.image,
+        spec=codec.to_json(spec),
+        docker_config=config,
+        docker_host_config=host_config,
+        auto_remove=spec.auto_remove,
+        memory_bytes=spec.resources.memory_bytes,
+        nano_cpus=spec.resources.nano_cpus,
+        pids=spec.resources.pids_limit,
+        created_at_ns=created_at_ns,
+        version=1,
+    )
+
+
+def delete(row: Container) -> None:
+    statements.delete(row)
+    live.on_commit({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "removed": True})
+
+
+def event(row: Container, action: str, *, time_ns: int = 0, **attributes: str) -> None:
+    """Docker's container event: labels, image and name are always attributes."""
+    words = {**(row.docker_config.get("Labels") or {}), "image": row.image, "name": row.name, **attributes}
+    log.write(row.tenant_id, "container", action, row.engine_id, words, time_ns=time_ns)
+
+
+def network_event(row: Container, action: str, *, time_ns: int) -> None:
+    """connect and disconnect of the network that the container has, before its start and before its end, as moby tells them."""
+    name = row.spec["network_mode"]
+    if name in DRIVERS:
+        words = {"container": row.engine_id, "name": name, "type": DRIVERS[name]}
+        log.write(row.tenant_id, "network", action, network_id(row.spec["tenant"], name), words, time_ns=time_ns)
+
+
+def observe(row: Container, state: ContainerState) -> ContainerView | None:
+    """Apply what the host says. None when that is not news: another process may have applied it a moment ago."""
+    if (state.seq, state.change) <= (row.host_seq, row.state.get("change", 0)):
+        live.remind({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "version": row.version}, ContainerView(row))
+        return None
+    before, known, wished = row.host_seq, row.to_state(), row.desired
+    row.state, row.host_seq, row.status = {**row.state, **codec.to_json(state)}, state.seq, state.status.value
+    fields = ["state", "host_seq", "status"]
+    if (desired := _desired_now(row.desired, known, state)) != row.desired:
+        row.desired = desired
+        fields.append("desired")
+    view = save(row, *fields)
+    _tell_moves(row, before, known, state, wished)
+    return view
+
+
+def _desired_now(desired: str, known: ContainerState, state: ContainerState) -> str:
+    """What is wished of a container that has ended by itself, or was started again, by its policy or as it was asked."""
+    if desired in (Desired.RESTARTING, Desired.STOPPED) and state.run > known.run:
+        return Desired.RUNNING if runs(state) else Desired.STOPPED
+    return Desired.STOPPED if desired == Desired.RUNNING and not runs(state) and state.seq > 0 else desired
+
+
+def failed_start(row: Container, message: str, exit_code: int) -> ContainerView | None:
+    """The host refused to run it: a run that ended at once, as the host records it too (ContainerState)."""
+    last = row.to_state()
+    run = last.run + 1
+    status = Status.EXITED if last.started_at_ns else Status.CREATED
+    failed = dataclasses.replace(last, status=status, change=0, run=run, seq=2 * run, pid=0, exit_code=exit_code, error=message)
+    return observe(row, failed)
+
+
+def runs(state: ContainerState) -> bool:
+    """Or is about to."""
+    return state.has_process or state.status is Status.RESTARTING
+
+
+def _tell_moves(row: Container, before: int, known: ContainerState, state: ContainerState, wished: str) -> None:
+    """start, pause, unpause, oom, die and health_status of the run that ``state`` belongs to, as far as they were not told yet."""
+    if state.run == 0 or state.started_at_ns == 0 or state.error:
+        return
+    if before < 2 * state.run - 1:
+        network_event(row, "connect", time_ns=state.started_at_ns)
+        event(row, "start", time_ns=state.started_at_ns)
+    if state.oom_killed and not (known.run == state.run and known.oom_killed):
+        event(row, "oom", time_ns=state.finished_at_ns if state.seq == 2 * state.run else 0)
+    if state.seq == known.seq and (state.status is Status.PAUSED) != (known.status is Status.PAUSED):
+        event(row, "pause" if state.status is Status.PAUSED else "unpause")
+    if state.seq == 2 * state.run and before < state.seq:
+        tell_end(row, state, wished)
+    health, before_it = _health(state), _health(known) if known.run == state.run else ""
+    if state.has_process and health not in ("", "starting", before_it):
+        event(row, f"health_status: {health}")
+
+
+def _health(state: ContainerState) -> str:
+    return state.health.status if state.health else ""
+
+
+def tell_end(row: Container, state: ContainerState, wished: str) -> None:
+    """Of a container that was stopped and did not follow, SIGKILL was the last word; moby tells it before the end."""
+    if wished in (Desired.STOPPED, Desired.RESTARTING) and state.exit_code == SIGKILLED and not state.oom_killed:
+        event(row, "kill", time_ns=state.finished_at_ns, signal="9")
+    network_event(row, "disconnect", time_ns=state.finished_at_ns)
+    seconds = max(0, state.finished_at_ns - state.started_at_ns) // 1_000_000_000
+    event(row, "die", time_ns=state.finished_at_ns, exitCode=str(state.exit_code), execDuration=str(seconds))
+    if wished == Desired.RESTARTING:
+        event(row, "stop", time_ns=state.finished_at_ns)
+
+
+def put(row: Container, spec_changes: Mapping[str, str]) -> None:
+    """Change the spec that is kept; the caller saves."""
+    row.spec = {**row.spec, **spec_changes}

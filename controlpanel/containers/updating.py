@@ -1,0 +1,93 @@
+"""``docker update``: new limits and restart policy for a container that exists, at once where it runs.
+
+The row follows the host's answer, so an update that fails leaves the old values everywhere. Meanwhile the greater of old and new
+counts for the tenant's sums, and a second update of the same container has to wait: each is laid over what the row says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from controlpanel.base import database
+from controlpanel.containers import admission, limits, policies, rows
+from controlpanel.containers.acts import begin, named, row_of, tenant_of
+from controlpanel.containers.fields import Object, flag, obj, text
+from controlpanel.containers.models import Container, Desired
+from controlpanel.containers.projection import ContainerView, container
+from controlpanel.hosts import machine, operations
+from controlpanel.hosts.models import Operation
+from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import require
+from engine.errors import EngineError, FailedPrecondition
+from engine.model import codec
+from engine.model.resources import Resources
+from workers import contract
+
+_SUMS: Final = ("memory_bytes", "nano_cpus", "pids")  # columns of the row
+
+
+async def update_container(actor: Actor, name: str, changes: Object) -> tuple[str, ...]:
+    """``changes`` is Docker's UpdateConfig: members of HostConfig, of which empty ones stay as they are. moby's warnings."""
+    require(actor, "container.update")
+    view = await container(actor, name)
+    asked = limits.read(changes, machine.here(), update=True)
+    changes = {key: value for key, value in changes.items() if key not in asked.discarded}
+    try:
+        operation = await database.run(_begin, actor, view.id, changes)
+    except FailedPrecondition as error:
+        raise FailedPrecondition(f"Cannot update container {view.id}: {error.message}", **error.detail) from error
+    await operations.ask(operation)
+    return asked.warnings
+
+
+def _begin(actor: Actor, container_id: str, changes: Object) -> Operation:
+    row = row_of(container_id)
+    if row.desired == Desired.REMOVED:
+        raise FailedPrecondition('container is marked for removal and cannot be "update"')
+    if Operation.everywhere.filter(key=row.engine_id, task=contract.UPDATE_CONTAINER, state=Operation.QUEUED).exists():
+        raise FailedPrecondition("another update of it is under way, try again when it is done")
+    host_config = limits.merge(row.docker_host_config, changes)
+    resources = limits.read(host_config, machine.here()).resources
+    restart = None
+    if text(obj(changes, "RestartPolicy"), "Name"):
+        policy = policies.restart_policy(changes, row.spec.get("labels") or {})
+        if flag(host_config, "AutoRemove") and policy.name != "no":
+            raise FailedPrecondition("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        host_config["RestartPolicy"] = changes["RestartPolicy"]
+        restart = codec.to_json(policy)
+    _reserve(actor, row, resources)
+    payload = {"resources": codec.to_json(resources), "restart": restart, "host_config": host_config}
+    return begin(actor, row, "update", contract.UPDATE_CONTAINER, **named(row), **payload)
+
+
+def _reserve(actor: Actor, row: Container, resources: Resources) -> None:
+    """QuotaExceeded when the tenant's limits don't leave room for the new ones."""
+    before = [getattr(row, column) for column in _SUMS]
+    _set_sums(row, resources)
+    admission.admit_update(tenant_of(actor), row)
+    for column, old in zip(_SUMS, before, strict=True):
+        setattr(row, column, max(old, getattr(row, column)))
+    rows.save(row, *_SUMS)
+
+
+def _set_sums(row: Container, resources: Resources) -> None:
+    row.memory_bytes, row.nano_cpus, row.pids = resources.memory_bytes, resources.nano_cpus, resources.pids_limit
+
+
+def _answered(operation: Operation, _ok: dict[str, Any], error: EngineError | None) -> ContainerView | None:
+    row, words = rows.locked(operation.payload["id"]), operation.payload
+    if row is None:
+        return None
+    if error is not None:
+        _set_sums(row, row.to_spec().resources)
+        return rows.save(row, *_SUMS)
+    _set_sums(row, codec.from_json(Resources, words["resources"]))
+    row.docker_host_config = words["host_config"]
+    row.spec = {**row.spec, "resources": words["resources"]}
+    if words["restart"]:
+        row.spec["restart"] = words["restart"]
+    rows.event(row, "update")
+    return rows.save(row, "docker_host_config", "spec", *_SUMS)
+
+
+operations.on_answer(contract.UPDATE_CONTAINER, _answered)

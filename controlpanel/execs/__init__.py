@@ -1,0 +1,1 @@
+"""Commands that run in containers: what was asked, what became of them."""

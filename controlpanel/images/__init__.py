@@ -1,0 +1,1 @@
+"""The images a tenant may use: rows that mirror the hosts' stores."""

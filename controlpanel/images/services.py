@@ -1,0 +1,136 @@
+"""Acts on images. Bytes never pass here: load and import stream through the agent, and ``added`` takes note of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from controlpanel.audit import services as audit
+from controlpanel.base import database
+from controlpanel.hosts import operations, queries
+from controlpanel.hosts.models import Operation
+from controlpanel.images import projection, rows
+from controlpanel.images.models import Image
+from controlpanel.images.projection import ImageView
+from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import require
+from engine.errors import EngineError, InvalidArgument, PermissionDenied
+from engine.model.reference import Reference
+from workers import contract
+
+
+async def added(actor: Actor, images: Sequence[dict[str, Any]], *, action: str = "load") -> None:
+    """After the agent's ``load`` or ``import``: ``images`` is its last line's [{"refs": […], "record": ImageRecord}]."""
+    require(actor, "image.load")
+    await database.run(_added, actor, images, action)
+
+
+def _added(actor: Actor, images: Sequence[dict[str, Any]], action: str) -> None:
+    for item in images:
+        record = rows.record_from(item["record"])
+        row = rows.put(actor.tenant_number, record)
+        for ref in item["refs"]:
+            rows.point(row, ref, time_ns=item.get("time_ns", 0))
+        name = item["refs"][0] if item["refs"] else record.id
+        if action == "import":
+            for ref in item["refs"]:
+                rows.tell(actor.tenant_number, "tag", record.id, ref)
+        rows.tell(actor.tenant_number, action, record.id, name)
+        audit.record(actor, "image.load", name, image_id=record.id)
+    rows.remind(actor.tenant_number)
+
+
+async def tag(actor: Actor, name: str, ref: str) -> None:
+    """Give an image, also a public one, another name in the tenant."""
+    require(actor, "image.tag")
+    reference = Reference.parse(ref)
+    if reference.digest:
+        raise InvalidArgument("refusing to create a tag with a digest reference")
+    image = await projection.image(actor, name)
+    await operations.ask(await database.run(_begin_tag, actor, image, str(reference)))
+
+
+def _begin_tag(actor: Actor, image: ImageView, ref: str) -> Operation:
+    tenant = actor.tenant
+    assert tenant is not None
+    return operations.begin(
+        actor,
+        queries.local_host(),
+        verb="image.tag",
+        object=ref,
+        task=contract.TAG_IMAGE,
+        key=f"images:{tenant.name}",
+        payload={"tenant": tenant.name, "image_id": image.id, "ref": ref},
+    )
+
+
+def _tagged(operation: Operation, ok: dict[str, Any], error: EngineError | None) -> None:
+    image_id, ref = operation.payload["image_id"], operation.payload["ref"]
+    if error is not None or operation.tenant_id is None:
+        return
+    row = Image.everywhere.filter(tenant_id=operation.tenant_id, image_id=image_id).first()
+    if row is None:
+        public = Image.everywhere.filter(tenant=None, image_id=image_id).first()
+        if public is None:
+            return  # removed by the operator meanwhile; the host's inventory settles it
+        row = rows.put(operation.tenant_id, public.to_record())
+    rows.point(row, ref, time_ns=ok.get("time_ns", 0))
+    rows.remind(operation.tenant_id)
+    rows.tell(operation.tenant_id, "tag", image_id, ref)
+
+
+async def remove(actor: Actor, name: str, *, force: bool = False) -> dict[str, list[str]]:
+    """{"untagged": [ref, …], "deleted": [id, …]}. The host refuses with moby's sentences while containers use the image."""
+    require(actor, "image.remove")
+    image = await projection.image(actor, name)
+    if image.public:
+        raise PermissionDenied(f"image {name} is public: every tenant has it, and only operators of the platform remove it", rule="public")
+    outcome: dict[str, list[str]] | None = await operations.ask(await database.run(_begin_remove, actor, image, name, force))
+    return outcome or {"untagged": [], "deleted": []}
+
+
+def _begin_remove(actor: Actor, image: ImageView, name: str, force: bool) -> Operation:
+    tenant = actor.tenant
+    assert tenant is not None
+    payload: dict[str, Any] = {"tenant": tenant.name, "force": force}
+    ref = _ref_of(image, name)
+    payload |= {"ref": ref} if ref else {"image_id": image.id}
+    return operations.begin(
+        actor,
+        queries.local_host(),
+        verb="image.remove",
+        object=name,
+        task=contract.REMOVE_IMAGE,
+        key=f"images:{tenant.name}",
+        payload=payload,
+    )
+
+
+def _ref_of(image: ImageView, name: str) -> str:
+    """The reference by which ``name`` found the image; empty when it was its id."""
+    try:
+        ref = str(Reference.parse(name))
+    except InvalidArgument:
+        return ""
+    return ref if ref in image.refs else ""
+
+
+def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None) -> dict[str, list[str]] | None:
+    if error is not None:
+        return None
+    untagged, deleted = list(ok.get("untagged") or []), list(ok.get("deleted") or [])
+    tenant_id = operation.tenant_id
+    mine = Image.everywhere.filter(tenant_id=tenant_id)
+    gone = set(mine.filter(image_id__in=deleted).values_list("image_id", flat=True))  # ``deleted`` names layers too
+    rows.unpoint(tenant_id, untagged)
+    rows.drop(tenant_id, gone)
+    rows.remind(tenant_id)
+    for ref in untagged:
+        rows.tell(tenant_id, "untag", ok.get("image_id", ref), ok.get("image_id", ref))
+    for image_id in sorted(gone):
+        rows.tell(tenant_id, "delete", image_id, image_id)
+    return {"untagged": untagged, "deleted": deleted}
+
+
+operations.on_answer(contract.TAG_IMAGE, _tagged)
+operations.on_answer(contract.REMOVE_IMAGE, _removed)

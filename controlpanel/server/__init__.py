@@ -1,0 +1,1 @@
+"""How connections reach the panel: uvicorn with ``http.hijack``, listening sockets, the supervisor. Knows no resource."""

@@ -1,0 +1,1 @@
+"""What is yours: tenants, memberships, roles, and the one permission check."""

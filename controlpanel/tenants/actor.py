@@ -1,0 +1,69 @@
+"""Who acts, in which tenant, in which role, and through which door: made once per request, carried by value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from controlpanel.accounts.models import User
+    from controlpanel.tenants.models import Tenant
+
+
+class Role(StrEnum):
+    """Of a member or token. What each may do stands in permissions.py alone."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    DEVELOPER = "developer"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+
+
+class Door(StrEnum):
+    """Where an act came in."""
+
+    PANEL = "panel"
+    CLI = "cli"  # ./manage.py on the machine, as root
+    API = "api"  # bearer token: REST or Docker API over HTTP
+    SOCKET = "socket"  # a tenant's docker.sock
+    SYSTEM = "system"  # the platform itself: reconcile, auto-remove
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """``tenant`` is None for acts on the platform; ``operator`` may act on the platform and its tenants' existence."""
+
+    door: Door
+    tenant: Tenant | None = None
+    role: Role | None = None
+    user: User | None = None
+    operator: bool = False
+    address: str = ""  # of the client, as text; "uid 1000" on a socket
+    name: str = ""  # shown when there is no user: "root", "token slw_Ab3d…"
+
+    @property
+    def label(self) -> str:
+        """For people: audit, operations, pages."""
+        if self.user is not None:
+            return f"{self.user.username} ({self.name})" if self.name else self.user.username
+        return self.name or self.door.value
+
+    @property
+    def tenant_number(self) -> int:
+        return self.tenant.pk if self.tenant is not None else 0
+
+    @property
+    def door_name(self) -> str:
+        return self.door.value
+
+
+def system(tenant: Tenant | None = None) -> Actor:
+    """The platform acting on its own, for instance to remove a ``--rm`` container after its exit."""
+    return Actor(door=Door.SYSTEM, tenant=tenant, role=Role.OWNER if tenant else None, operator=True, name="slipway")
+
+
+def command_line(tenant: Tenant | None = None) -> Actor:
+    """Root at ./manage.py."""
+    return Actor(door=Door.CLI, tenant=tenant, role=Role.OWNER if tenant else None, operator=True, name="root")

@@ -1,0 +1,114 @@
+"""Where one host's engine keeps its things. Read once per process; everything else receives values.
+
+<data>/                       SLIPWAY_DATA, /var/lib/slipway
+  engine/                     root 0700: a tenant's setuid file in here is a real one on the host
+    instance                  4 hex digits, claimed host-wide: prefix of links, cgroups, the nft table
+    tenants/<tenant>.json     TenantHost: id range, subnet, bridge number, ceiling
+    refs/<tenant>.json        what a tenant has: {"names": {"busybox:latest": "sha256:…"}, "images": ["sha256:…"]}; "public" is everybody's
+    incoming/<random>/        one load under way, locked by its process; a free lock means a dead process
+    images/<hex>.json         ImageRecord by image id
+    layers/<chainID hex>/diff unpacked once, shared by all tenants through id-mapped mounts
+    containers/<id>/          spec.json config.json start.json exit.json stop.json hosts hostname resolv.conf log/
+    names/<tenant>/<name>     the id of the container of that name; made with O_EXCL
+    rootfs/<id>/{upper,work}  what a container wrote
+    t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
+    trash/                    renamed here, removed later; emptied at start
+  content/blobs/sha256/<hex>  root:slipway 0750: immutable, written by rename; the registry serves the same files
+  panel/                      slipway 0700: database, keys
+  log/                        the parts' own logs
+<run>/                        SLIPWAY_RUN, /run/slipway
+  keeper.sock launcher.sock logger.sock   root only
+  agent.sock                  root:slipway 0660
+  era                         the agent's: this machine's boot and this keeper's family have had their start of containers
+  tenants/<tenant>/docker.sock
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+DATA_DEFAULT = "/var/lib/slipway"
+RUN_DEFAULT = "/run/slipway"
+PUBLIC_TENANT = "public"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Every path of one engine, joined once: that was a third of what a start costs. Two instances differ in ``data`` and ``run``."""
+
+    data: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls) -> EngineConfig:
+        return cls(Path(os.environ.get("SLIPWAY_DATA", DATA_DEFAULT)), Path(os.environ.get("SLIPWAY_RUN", RUN_DEFAULT)))
+
+    @cached_property
+    def engine(self) -> Path:
+        return self.data / "engine"
+
+    @cached_property
+    def blobs(self) -> Path:
+        return self.data / "content" / "blobs" / "sha256"
+
+    @cached_property
+    def layers(self) -> Path:
+        return self.engine / "layers"
+
+    @cached_property
+    def images(self) -> Path:
+        return self.engine / "images"
+
+    @cached_property
+    def refs(self) -> Path:
+        return self.engine / "refs"
+
+    @cached_property
+    def tenants(self) -> Path:
+        return self.engine / "tenants"
+
+    @cached_property
+    def containers(self) -> Path:
+        return self.engine / "containers"
+
+    @cached_property
+    def names(self) -> Path:
+        return self.engine / "names"
+
+    @cached_property
+    def rootfs(self) -> Path:
+        return self.engine / "rootfs"
+
+    @cached_property
+    def mapped(self) -> Path:
+        return self.engine / "t"
+
+    @cached_property
+    def trash(self) -> Path:
+        return self.engine / "trash"
+
+    @cached_property
+    def keeper_socket(self) -> Path:
+        return self.run / "keeper.sock"
+
+    @cached_property
+    def launcher_socket(self) -> Path:
+        return self.run / "launcher.sock"
+
+    @cached_property
+    def logger_socket(self) -> Path:
+        return self.run / "logger.sock"
+
+    @cached_property
+    def era(self) -> Path:
+        return self.run / "era"
+
+    @cached_property
+    def agent_socket(self) -> Path:
+        return self.run / "agent.sock"
+
+    def container(self, container_id: str) -> Path:
+        return self.containers / container_id

@@ -1,0 +1,55 @@
+"""ImageRecords on disk: <engine>/images/<hex>.json, with the blobs that belong to each."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from engine import disk
+from engine.config import EngineConfig
+from engine.model.codec import from_json, to_json
+from engine.model.image import ImageRecord
+
+
+class ImageRecords:
+    """A record never changes: its name is the digest of what it tells."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._folder = config.images
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read(self, digits: str) -> ImageRecord | None:
+        path = self._path(digits)
+        try:
+            return _parse(path, path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return None
+
+    def blobs(self, digits: str) -> set[str]:
+        """The hex digests of config, manifest and layers as they came."""
+        return set((disk.read_json(self._path(digits)) or {}).get("blobs", ()))
+
+    def write(self, record: ImageRecord, blobs: Iterable[str]) -> None:
+        """Blobs of an earlier load of the same image are kept in the list: they are on the disk."""
+        digits = record.id.removeprefix("sha256:")
+        disk.write_json(self._path(digits), {**to_json(record), "blobs": sorted(self.blobs(digits).union(blobs))})
+
+    def remove(self, digits: str) -> None:
+        self._path(digits).unlink(missing_ok=True)
+
+    def all(self) -> Iterator[str]:
+        """The hex digits of every image id on the host."""
+        for path in self._folder.glob("[0-9a-f]*.json"):
+            yield path.stem
+
+    def _path(self, digits: str) -> Path:
+        return self._folder / f"{digits}.json"
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(path: Path, _mtime_ns: int) -> ImageRecord:
+    record = disk.read_json(path)
+    if record is None:
+        raise FileNotFoundError(path)
+    return from_json(ImageRecord, record)

@@ -1,0 +1,176 @@
+"""Byte streams as iterators of chunks: read, count, hash, decompress. Nothing here seeks.
+
+A stage takes an iterator of chunks and is one, so that stages stack: ``hashed(decompressed(chunks(file)), sha256)``.
+hashlib, isal and zstandard give up the interpreter lock while they work, so streams in several threads run side by side.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import re
+from collections.abc import Callable, Iterator
+from typing import Protocol, cast
+
+import zstandard
+from isal import igzip_lib
+
+from engine.errors import InvalidArgument
+
+CHUNK = 256 << 10  # bytes; stays in a core's second-level cache from read to write
+_ZSTD_INPUT = 4 << 10  # zstandard bounds no output: 4 KiB of input make at most 1,000 blocks of 128 KiB
+_OUTPUT = 1 << 20
+
+Chunks = Iterator[bytes]
+
+
+class Readable(Protocol):
+    """A file, a pipe, a socket's makefile: ``read`` may answer with less than asked for; ``b""`` is the end."""
+
+    def read(self, size: int = ..., /) -> bytes | None: ...
+
+
+class Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def chunks(stream: Readable) -> Chunks:
+    """The stream's bytes in pieces of at most CHUNK."""
+    while data := stream.read(CHUNK):
+        yield data
+
+
+def hashed(source: Chunks, *hashes: Hash) -> Chunks:
+    """The same chunks; each hash has seen a chunk before it is handed on."""
+    for chunk in source:
+        for each in hashes:
+            each.update(chunk)
+        yield chunk
+
+
+def counted(source: Chunks, tell: Callable[[int], None]) -> Chunks:
+    """The same chunks; ``tell`` hears how many bytes have passed, and may raise to stop."""
+    total = 0
+    for chunk in source:
+        total += len(chunk)
+        tell(total)
+        yield chunk
+
+
+def capped(source: Chunks, limit_bytes: int, what: str) -> Chunks:
+    """The same chunks; InvalidArgument before the first one that crosses the limit."""
+
+    def check(total: int) -> None:
+        if total > limit_bytes:
+            raise InvalidArgument(f"{what} is larger than {limit_bytes} bytes, the limit of this host")
+
+    return counted(source, check)
+
+
+def drain(source: Chunks) -> None:
+    for _chunk in source:
+        pass
+
+
+def decompressed(source: Chunks) -> Chunks:
+    """The plain bytes, whatever of gzip, zstd, bzip2, xz or nothing the first bytes announce.
+
+    Several members or frames in a row are one stream, zero bytes after the last one are padding. InvalidArgument when the data
+    is damaged or ends early.
+    """
+    head = b""
+    for chunk in source:
+        head += chunk
+        if len(head) >= _LONGEST_MAGIC:
+            break
+    for name, magic, make in _FORMATS:
+        if magic.match(head):
+            yield from _inflated(name, make, _prepended(head, source))
+            return
+    yield from _prepended(head, source)
+
+
+def _prepended(head: bytes, source: Chunks) -> Chunks:
+    if head:
+        yield head
+    yield from source
+
+
+class _Decompressor(Protocol):
+    """The interface of bz2.BZ2Decompressor, which lzma and isal share."""
+
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class _Zstd:
+    """zstandard's decompressor with that interface. It bounds no output, so its input is fed in small pieces."""
+
+    def __init__(self) -> None:
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._input, self._position = b"", 0
+
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
+        if data:
+            self._input, self._position = self._input[self._position :] + data, 0
+        piece = self._input[self._position : self._position + _ZSTD_INPUT]
+        self._position += len(piece)
+        return self._frame.decompress(piece)
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._position >= len(self._input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data + self._input[self._position :]
+
+
+def _gzip() -> _Decompressor:
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+
+
+_FORMATS: tuple[tuple[str, re.Pattern[bytes], Callable[[], _Decompressor]], ...] = (
+    ("gzip", re.compile(rb"\x1f\x8b\x08"), _gzip),
+    ("zstd", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _Zstd),  # RFC 8878: a frame, a skippable frame
+    ("bzip2", re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
+    ("xz", re.compile(rb"\xfd7zXZ\x00"), lzma.LZMADecompressor),
+)
+_LONGEST_MAGIC = 6
+_ERRORS = (cast("type[Exception]", igzip_lib.IsalError), zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
+
+
+def _inflated(name: str, make: Callable[[], _Decompressor], source: Chunks) -> Chunks:
+    engine: _Decompressor | None = None  # None between two members
+    for chunk in source:
+        while True:
+            if engine is None:
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
+                engine = make()
+            try:
+                data = engine.decompress(chunk, _OUTPUT)
+            except _ERRORS as error:
+                raise InvalidArgument(f"damaged {name} data: {error}") from error
+            if data:
+                yield data
+            chunk = b""
+            if engine.eof:
+                chunk, engine = engine.unused_data, None
+            elif engine.needs_input:
+                break
+    if engine is not None:
+        raise InvalidArgument(f"the {name} data ends early: unexpected end of file")

@@ -1,0 +1,23 @@
+"""Detach keys, in Docker's syntax."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.errors import InvalidArgument
+
+DETACH: Final = "ctrl-p,ctrl-q"
+_CONTROL: Final = "@abcdefghijklmnopqrstuvwxyz[\\]^_"  # ctrl-@ is 0, ctrl-a is 1, …
+
+
+def parse(keys: str) -> bytes:
+    """Keys separated by commas, each one character or ``ctrl-`` and one of @ a-z [ \\ ] ^ _."""
+    codes = bytearray()
+    for key in keys.split(","):
+        if len(key) == 1 and key.isascii():
+            codes += key.encode()
+        elif key.startswith("ctrl-") and len(key) == 6 and key[5] in _CONTROL:
+            codes.append(_CONTROL.index(key[5]))
+        else:
+            raise InvalidArgument(f"Invalid escape keys ({keys}) provided")
+    return bytes(codes)

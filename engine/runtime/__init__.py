@@ -1,0 +1,1 @@
+"""How a container runs: who is its parent, who makes it, who reads its output."""

@@ -1,0 +1,1 @@
+"""Pure: what was asked for → an OCI runtime-spec config. Testable without root."""

@@ -1,0 +1,52 @@
+"""Four clients of one tenant that ask again and again, as fast as they are answered, until standard input ends.
+
+    python -m tests.bench.storm run|exec SOCKET [CONTAINER]
+
+A process of its own at the lowest priority, as they would sit on machines of their own: what is measured beside it is what the
+platform does for them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from http.client import HTTPException
+
+from tests.bench.client import BenchError, Engine, drain
+
+CLIENTS = 4
+
+
+def run(engine: Engine, _container: str) -> None:
+    number = engine.create(["true"])
+    engine.start(number)
+    engine.wait(number)
+    engine.remove(number)
+
+
+def execute(engine: Engine, container: str) -> None:
+    words = {"Cmd": ["true"], "AttachStdout": True, "AttachStderr": True}
+    made = engine.json("POST", f"/containers/{container}/exec", words)["Id"]
+    drain(*engine.stream("POST", f"/exec/{made}/start", hijack=True, body={"Detach": False, "Tty": False}))
+
+
+def main(kind: str, path: str, container: str = "") -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    with suppress(OSError), open("/proc/self/autogroup", "w") as group:  # sched(7): a session's processes have one share of the machine
+        group.write("19")
+    engine, act = Engine(kind, f"unix://{path}"), {"run": run, "exec": execute}[kind]
+
+    def storm() -> None:
+        while True:
+            with suppress(OSError, BenchError, HTTPException):
+                act(engine, container)
+
+    for _ in range(CLIENTS):
+        threading.Thread(target=storm, daemon=True).start()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

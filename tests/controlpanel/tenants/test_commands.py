@@ -1,0 +1,118 @@
+"""./manage.py tenant, token, member and user, as the panel's user runs them."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+
+from controlpanel.accounts.models import Token, User
+from controlpanel.audit.models import Record
+from controlpanel.base import database
+from controlpanel.hosts.models import Operation
+from controlpanel.tenants import access
+from controlpanel.tenants.models import Membership, Tenant
+from workers import contract
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def refused(*words: str) -> str:
+    error = StringIO()
+    with pytest.raises(SystemExit) as caught:
+        call_command(*words, stdout=StringIO(), stderr=error)
+    assert caught.value.code == 1
+    return error.getvalue().strip()
+
+
+def test_a_tenant_is_made_on_the_host_too_and_prints_its_endpoint(people: Any, host: Any) -> None:
+    said = run("tenant", "create", "new", "--memory", "1.5g", "--cpus", "2.5", "--pids", "100", "--owner", "bob")
+    assert said == f"unix://{settings.SLIPWAY_RUN}/tenants/new/docker.sock\n"
+    assert run("tenant", "endpoint", "new") == said
+    tenant = Tenant.objects.get(name="new")
+    assert (tenant.memory_bytes, tenant.nano_cpus, tenant.pids) == (1536 << 20, 2_500_000_000, 100)
+    assert tenant.hosts["local"]["subnet"] == "10.128.0.0/20"
+    task, payload = host.asked[0]
+    assert task == contract.ENSURE_TENANT and payload["limits"]["memory_bytes"] == 1536 << 20
+    assert Membership.everywhere.get(tenant=tenant).user == people.bob
+    assert Record.objects.for_tenant(tenant.pk)[0].actor == "root"
+
+
+def test_a_tenant_made_while_the_host_is_away_is_made_there_later(people: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlpanel.hosts.tenants.ENSURE_WITHIN_S", 0.2)
+    run("tenant", "create", "new")
+    assert Tenant.objects.get(name="new").hosts == {}
+    assert Operation.everywhere.get().state == "queued"
+
+
+@pytest.mark.parametrize("name", ["UPPER", "-a", "a_b", "x" * 64, "public", "../up", "a/b", ""])
+def test_names_that_cannot_be_a_path_a_label_and_a_socket_are_refused(people: Any, name: str) -> None:
+    assert refused("tenant", "create", "--", name).startswith("slipway: invalid tenant name")
+
+
+def test_a_taken_name_is_refused_unless_that_is_fine(people: Any, host: Any) -> None:
+    assert refused("tenant", "create", "acme") == "slipway: tenant acme exists already"
+    assert run("tenant", "create", "acme", "--exist-ok").endswith("/tenants/acme/docker.sock\n")
+
+
+def test_list_and_quota_show_limits_in_words(people: Any, host: Any) -> None:
+    run("tenant", "quota", "acme", "--memory", "512m", "--containers", "5")
+    assert re.search(r"^acme +0 +unlimited +512 MiB +unlimited +unlimited$", run("tenant", "list"), re.MULTILINE)
+    assert "containers 5" in run("tenant", "quota", "acme")
+    assert host.asked[-1][1]["limits"]["memory_bytes"] == 512 << 20
+    assert refused("tenant", "quota", "acme", "--memory", "lots") == "slipway: invalid size: 'lots'"
+    assert refused("tenant", "quota", "acme", "--pids", "-1").startswith("slipway: pids -1")
+
+
+def test_a_tenant_with_containers_stays_and_an_empty_one_goes_with_all_it_had(people: Any, host: Any, container: Any) -> None:
+    people.acme.hosts = {"local": {}}
+    people.acme.save()
+    assert refused("tenant", "delete", "acme") == "slipway: tenant acme still has containers: web. Remove them first."
+    container.delete()
+    run("tenant", "delete", "acme")
+    assert host.verbs() == ["tenant.remove"]
+    assert not Tenant.objects.filter(name="acme").exists()
+    assert refused("tenant", "endpoint", "acme") == "slipway: No such tenant: acme"
+
+
+@pytest.mark.usefixtures("web")
+async def test_a_token_is_printed_alone_and_works(people: Any) -> None:
+    said = await database.run(run, "token", "create", "--tenant", "acme", "--role", "viewer", "--expires", "30d")
+    assert re.fullmatch(r"slw_[\w-]{43}\n", said)
+    actor = await access.actor_for_token(said.strip())
+    assert (actor.role, actor.user, actor.label[:6]) == ("viewer", None, "token ")
+
+
+def test_wrong_words_for_a_token_are_said(people: Any) -> None:
+    assert refused("token", "create", "--tenant", "nope") == "slipway: No such tenant: nope"
+    assert refused("token", "create", "--tenant", "acme", "--expires", "soon").startswith("slipway: invalid duration 'soon'")
+    assert not Token.objects.exists()
+
+
+def test_users_and_members(people: Any) -> None:
+    password = run("user", "create", "dora", "--uid", "1500").strip()
+    dora = User.objects.get(username="dora")
+    assert dora.check_password(password) and dora.uid == 1500 and not dora.is_superuser
+    run("member", "add", "acme", "dora", "--role", "operator")
+    assert "dora\toperator" in run("member", "list", "acme")
+    assert dora.check_password(run("user", "password", "dora").strip()) is False
+    assert refused("user", "create", "dora") == "slipway: user dora exists already"
+    assert refused("user", "create", "eve", "--uid", "1500") == "slipway: unix user 1500 is linked to another user already"
+    assert refused("user", "create", "eve", "--uid", "0").startswith("slipway: unix user 0")
+    assert refused("user", "create", "a b").startswith("slipway: invalid user name")
+    run("member", "remove", "acme", "dora")
+    assert "dora" not in run("member", "list", "acme")
+    assert refused("member", "remove", "acme", "alice").startswith("slipway: alice is the last owner")
+
+
+def test_an_admin_is_an_operator(people: Any) -> None:
+    run("user", "create", "root2", "--admin")
+    assert User.objects.get(username="root2").is_superuser

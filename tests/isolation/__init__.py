@@ -1,0 +1,1 @@
+"""What keeps a container's root away from the host and from its neighbours, proved on real containers."""

@@ -1,0 +1,1 @@
+"""The privileged half of Slipway on each host: carries messages to the engine, decides nothing."""

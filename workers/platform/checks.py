@@ -1,0 +1,58 @@
+"""What must hold before anything is started, each with one line: what is wrong and who can fix it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from workers.platform import sockets
+from workers.platform.places import Places
+from workers.platform.say import Refusal
+
+_RUN_MAX: Final = 107 - len("/tenants//docker.sock") - 32  # unix(7) sun_path; 32: the longest name of a tenant
+
+
+def require_root(verb: str) -> None:
+    if os.geteuid() != 0:
+        raise Refusal(f"`{verb}` needs root, for it makes namespaces, mounts and networks: run it with sudo, or ask your administrator")
+
+
+def require_places(places: Places) -> None:
+    for name, path in (("SLIPWAY_DATA", places.data), ("SLIPWAY_RUN", places.run)):
+        if any(letter.isspace() or letter in "\"'%$\\" for letter in str(path)):
+            raise Refusal(f"{name}={path}: choose a path without spaces, quotes, % and $, for it goes into configuration files and units")
+    if len(str(places.run)) > _RUN_MAX:
+        raise Refusal(
+            f"SLIPWAY_RUN={places.run}: choose a path of at most {_RUN_MAX} letters, for a unix socket's holds 107 with a tenant's name"
+        )
+
+
+def require_kernel(places: Places) -> None:
+    """What containers can't do without. ``doctor`` tells the whole list."""
+    from engine.kernel import probe
+
+    lacking = [finding for finding in probe.probe(existing(places.data)) if finding.required and not finding.ok]
+    if lacking:
+        rows = "; ".join(f"{finding.name}: {finding.reason} ({finding.fix})" for finding in lacking)
+        raise Refusal(f"this kernel can't run containers: {rows}")
+
+
+def require_port(places: Places) -> None:
+    try:
+        sockets.open_http(places.http).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Refusal(f"{places.http} is taken by another program: stop that one, or set SLIPWAY_HTTP to a free address") from error
+        raise Refusal(f"can't listen on {places.http}: {error.strerror}: set SLIPWAY_HTTP to an address of this machine") from error
+
+
+def require_redis(places: Places) -> None:
+    if places.private_redis and not os.access("/usr/bin/redis-server", os.X_OK):
+        raise Refusal("/usr/bin/redis-server is missing: install Debian's redis-server as root, or set REDIS_URL to a Redis of yours")
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above that is there."""
+    return path if path.exists() else existing(path.parent)

@@ -1,0 +1,65 @@
+"""``doctor --repair``: what crashes left on this machine is named and removed (engine/leftovers.py says what that is)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import errors, leftovers
+from workers.platform import panel
+from workers.platform.places import Places
+from workers.platform.say import line
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+
+def repair(places: Places, release: Path | None) -> int:
+    """Exit code 1 when something could not be removed. Never touches what an instance that exists owns, but this one's own leftovers.
+
+    ``release`` is the installed one, None where nothing is installed.
+    """
+    own = ""
+    failed = count = 0
+    if (places.engine.engine / "instance").exists():
+        from engine.engine import Engine  # its libraries are those of an installed release
+
+        engine = Engine(places.engine)
+        own = engine.instance
+        try:
+            count, failed = _remove(leftovers.of_own(engine))
+        except errors.Unavailable:
+            line(f"note     no keeper answers in {places.run}: of this instance nothing was looked at. `sudo ./manage.py up` first")
+        if release is not None:
+            count += _tell_of_tenants(engine, places, release)
+    more, also_failed = _remove(leftovers.of_others(own))
+    count, failed = count + more, failed + also_failed
+    if not count:
+        line("ok       nothing was left over")
+    return 1 if failed else 0
+
+
+def _tell_of_tenants(engine: Engine, places: Places, release: Path) -> int:
+    tenants = panel.tenants(places, release)
+    if tenants is None:
+        line("note     the panel's database does not answer: nobody looked for containers whose tenant is gone")
+        return 1
+    return _remove(leftovers.of_tenants(engine, tenants))[0]
+
+
+def _remove(found: Iterable[leftovers.Leftover]) -> tuple[int, int]:
+    """How many there were, and how many of them are still there."""
+    count = failed = 0
+    for leftover in found:
+        count += 1
+        if leftover.remove is None:
+            line(f"note     {leftover.what}: {leftover.why}")
+            continue
+        try:
+            leftover.remove()
+            line(f"removed  {leftover.what}: {leftover.why}")
+        except (OSError, errors.EngineError) as error:
+            failed += 1
+            line(f"FAILED   {leftover.what}: {leftover.why}, but: {error}")
+    return count, failed

@@ -1,0 +1,11 @@
+"""The tasks of a host, one module per noun: decode, one Engine call, answer. ``load`` registers them with the Celery app."""
+
+from __future__ import annotations
+
+
+def load() -> None:
+    import workers.ping
+    import workers.tasks.containers
+    import workers.tasks.images
+    import workers.tasks.resources
+    import workers.tasks.tenants  # noqa: F401
