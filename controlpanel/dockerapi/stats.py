@@ -28,7 +28,6 @@ async def stats(exchange: Exchange) -> None:
     require(exchange.actor, "container.view")
     view = await projection.container(exchange.actor, exchange.params["id"])
     if exchange.flag("stream", True):
-        await exchange.begin()
         await exchange.while_connected(_stream(exchange, view))
     elif not view.state.has_process:
         await exchange.reply_json(_nothing(view))
@@ -52,17 +51,21 @@ async def _second_of_two(view: ContainerView) -> bytes:
 
 
 async def _stream(exchange: Exchange, view: ContainerView) -> None:
+    """The reply begins when the host has answered, so that a host that doesn't is told by status."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _INTERVAL_S
         if view.state.has_process:
             await _while_it_runs(exchange, view)
         else:
+            await _begun(exchange)
             await exchange.write_json(_nothing(view))
         await asyncio.sleep(due - loop.time())
         try:
             view = await projection.container(exchange.actor, view.id)
         except NotFound:
+            if not exchange.replied:
+                raise
             await exchange.end()
             return
 
@@ -73,10 +76,16 @@ async def _while_it_runs(exchange: Exchange, view: ContainerView) -> None:
     except (FailedPrecondition, NotFound):
         return  # it ended meanwhile, or was removed
     try:
+        await _begun(exchange)
         while data := await reader.read(relay.CHUNK):
             await exchange.write(data)
     finally:
         relay.close(writer)
+
+
+async def _begun(exchange: Exchange) -> None:
+    if not exchange.replied:
+        await exchange.begin()
 
 
 def _nothing(view: ContainerView) -> dict[str, Any]:

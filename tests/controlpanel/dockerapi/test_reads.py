@@ -147,3 +147,8 @@ def test_disk_usage_has_dockers_members(three: Api) -> None:
 
 def test_command_quotes_what_has_spaces() -> None:
     assert listing.command(("sh", "-c", "a b", "c")) == "sh -c 'a b' c"
+
+
+def test_statistics_of_a_host_that_is_away_are_refused_by_status(api: Api) -> None:
+    put_container("web")
+    assert api("GET", "/containers/web/stats").status == 503
