@@ -24,14 +24,15 @@ def main() -> int:
     few_arenas(ARENAS)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    from workers import contract, host, reconcile, tasks
+    from workers import contract, host, reconcile, report, tasks
     from workers.consume import consume
 
     tasks.load()
     engine, queue = host.engine(), contract.host_queue(host.name())
 
-    def begin() -> None:
+    def begin() -> None:  # what the pool's threads share, before there are threads
         host.journal()
+        report.outbox()
         reconcile.in_background(engine)
 
     lock = engine.config.engine / "host-worker.lock"

@@ -61,4 +61,4 @@ def fail(act: Act) -> dict[str, Any]:
 if __name__ == "__main__":
     engine = DATA / "engine"
     queue = contract.host_queue(host.name())
-    sys.exit(consume(queue, consumer=queue, lock=engine / "host-worker.lock", threads=64, sent_again=True))
+    sys.exit(consume(queue, consumer=queue, lock=engine / "host-worker.lock", threads=64, sent_again=True, begin=host.journal))
