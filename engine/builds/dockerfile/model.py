@@ -36,7 +36,7 @@ class Heredoc:
     """A document that follows the instruction's line: ``<<EOF``, ``<<-EOF``, ``<<"EOF"``, ``3<<EOF``."""
 
     name: str  # the word that ends it; as a source of COPY also the name of the file
-    content: str  # with its line ends, leading tabs still there
+    content: bytes  # as it stands in the file, with its line ends; leading tabs still there
     expand: bool  # no part of the name was quoted: COPY and ADD replace variables (of RUN the shell does)
     chomp: bool  # <<-: leading tabs of each line do not count
     descriptor: int = 0  # of RUN: the file descriptor, 0 where none was named
@@ -129,20 +129,18 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Instruction):
-    """RUN. With heredocs and one word ``<<EOF`` the document is the script (``script``); else the shell gets line and documents."""
+    """RUN. What its heredocs make of the command: ``script.run_script``."""
 
     keyword: ClassVar[str] = "RUN"
     command: Command
     mount_flags: tuple[str, ...] = ()  # as written; checked as far as they hold no variables
     mounts: tuple[Mount, ...] = ()  # there after ``expanded``
-    network: str = "default"  # default | none | host
-    security: str = "sandbox"  # sandbox; "insecure" is refused by the parser
-    device_flags: tuple[str, ...] = ()  # always (): --device is refused by the parser
+    network: str = "default"  # default | none; the parser refuses "host", --security=insecure and --device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(Instruction):
-    """What COPY and ADD have in common. Sources are paths or patterns (of ADD also URLs); documents come after them, in ``heredocs``."""
+    """What COPY and ADD have in common. Sources are paths or patterns (of ADD also URLs); documents are copied after them."""
 
     sources: tuple[str, ...]
     target: str
@@ -150,7 +148,7 @@ class Transfer(Instruction):
     mode: str = ""  # --chmod: octal or symbolic (u=rwX,go=rX)
     is_link: bool = False
     excludes: tuple[str, ...] = ()  # --exclude, patterns as in .dockerignore
-    documents: tuple[Heredoc, ...] = ()  # those of ``heredocs`` that are sources, in the order of the words
+    documents: tuple[Heredoc, ...] = ()  # files named ``name``, mode 0644, in the order of the words; tabs of <<- are gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
