@@ -30,8 +30,9 @@ from django.conf import settings
 from controlpanel.base import live, static, uploads
 from controlpanel.dockerapi import app as dockerapi
 from controlpanel.events import autoremove, follower
-from controlpanel.files.api import UPLOADS
+from controlpanel.files.api import UPLOADS as FILE_UPLOADS
 from controlpanel.hosts import dispatch, sweep
+from controlpanel.images.api import UPLOADS as IMAGE_UPLOADS
 from controlpanel.urls import websocket_urlpatterns
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_UPLOADS = (FILE_UPLOADS, IMAGE_UPLOADS)  # requests whose bodies are read while they arrive
 _websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 
@@ -59,7 +61,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _to_django(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["method"] == "PUT" and UPLOADS.fullmatch(scope["path"]):
+    if scope["method"] == "PUT" and any(upload.fullmatch(scope["path"]) for upload in _UPLOADS):
         await uploads.streamed(_django, scope, receive, send)
     else:
         await _django(scope, receive, send)

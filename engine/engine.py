@@ -8,8 +8,9 @@ engine.recovery's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 
@@ -284,10 +285,10 @@ class Engine:
 
     # -- images ----------------------------------------------------------------------------------
 
-    def load(self, tenant: str, stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    def load(self, tenant: str, stream: BinaryIO, *, platform: str = "") -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker load``; the last is {"images": […]}."""
         self.ensure_tenant(tenant)
-        return self._with_records(tenant, self.images.load(tenant, stream))
+        return self._with_records(tenant, self.images.load(tenant, stream, platform=platform))
 
     def import_rootfs(self, tenant: str, stream: BinaryIO, *, ref: str, **words: Any) -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker import``; the last is {"images": […]}. ``words``: see ImageStore.import_rootfs."""
@@ -311,13 +312,30 @@ class Engine:
             ]
             yield {"images": images}
 
-    def remove_image(self, tenant: str, name: str, *, force: bool = False) -> dict[str, Strings]:
+    def remove_image(self, tenant: str, name: str, *, force: bool = False, prune: bool = True) -> dict[str, Strings]:
         """{"untagged": […], "deleted": […]}. Only the tenant's own containers are named when one stands in the way."""
+        in_use, running = self._users_of_images(tenant)
+        return self.images.remove(tenant, name, force=force, prune=prune, in_use=in_use, running=running)
 
-        def users(image_id: str, *, running: bool = False) -> Strings:
-            return [spec.id for spec, state in self.list(tenant) if spec.image_id == image_id and (not running or state.has_process)]
+    def prune_images(self, tenant: str, images: Sequence[str], *, named: bool) -> dict[str, Any]:
+        """See ImageStore.prune."""
+        in_use, running = self._users_of_images(tenant)
+        return self.images.prune(tenant, images, named=named, in_use=in_use, running=running)
 
-        return self.images.remove(tenant, name, force=force, in_use=users, running=lambda image_id: users(image_id, running=True))
+    def _users_of_images(self, tenant: str) -> tuple[Callable[[str], Strings], Callable[[str], Strings]]:
+        """Image id → ids of the tenant's containers of it; of those that run. Looked up once, when first asked."""
+
+        @functools.cache
+        def users() -> tuple[dict[str, Strings], dict[str, Strings]]:
+            all_of: dict[str, Strings] = {}
+            running_of: dict[str, Strings] = {}
+            for spec, state in self.list(tenant):
+                all_of.setdefault(spec.image_id, []).append(spec.id)
+                if state.has_process:
+                    running_of.setdefault(spec.image_id, []).append(spec.id)
+            return all_of, running_of
+
+        return lambda image_id: users()[0].get(image_id, []), lambda image_id: users()[1].get(image_id, [])
 
     # -- inside ----------------------------------------------------------------------------------
 

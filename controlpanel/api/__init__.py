@@ -14,6 +14,7 @@ from django.urls import path, re_path
 from ninja import NinjaAPI
 
 from controlpanel.api.containers import router as looks
+from controlpanel.api.images import router as unused
 from controlpanel.base import rest
 from controlpanel.containers.api import router as containers
 from controlpanel.containers.lifecycle_api import router as lifecycle
@@ -50,6 +51,7 @@ for tag, router in (
     ("containers", execs),
     ("files", files),
     ("images", images),
+    ("images", unused),
 ):
     api.add_router("", router, tags=[tag])
 

@@ -87,10 +87,6 @@ _PLUGIN = 'plugin "{name}" not found'
 TABLE: Final[list[tuple[str, str, Handler]]] = [
     ("GET,POST", _C + "/checkpoints", _container_verb("checkpointing")),
     ("DELETE", _C + "/checkpoints/{name}", _container_verb("checkpointing")),
-    ("GET", "/images/search", _verb("search: no registry is reachable")),
-    ("GET", "/images/get", _verb("save")),
-    ("POST", "/images/prune", _verb("pruning of images")),
-    ("GET", "/images/{name}/get", _image_verb("save")),
     ("POST", "/images/{name}/push", _image_verb("push: no registry is reachable")),
     ("GET", "/distribution/{name}/json", _missing("{name}: no registry reachable yet")),
     ("POST", "/build", _verb("build: docker load or import an image made elsewhere")),

@@ -1,4 +1,4 @@
-"""Ping, version, info, auth, disk usage."""
+"""Ping, version, info, auth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from controlpanel.containers import projection as containers
-from controlpanel.dockerapi import image_shapes, listing, shapes, versions
+from controlpanel.dockerapi import shapes, versions
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.words import rfc3339
 from controlpanel.images import projection as images
@@ -146,21 +146,3 @@ def _machine() -> dict[str, Any]:
         "NCPU": os.cpu_count() or 1,
         "MemTotal": pages,
     }
-
-
-async def disk_usage(exchange: Exchange) -> None:
-    require(exchange.actor, "image.view")
-    require(exchange.actor, "container.view")
-    tenant = exchange.actor.tenant
-    assert tenant is not None
-    wanted = set(exchange.query.get("type", ())) or {"image", "container", "volume", "build-cache"}
-    views = await images.images(exchange.actor)
-    mine = await containers.containers(exchange.actor)
-    layers = {chain: view.record.size_bytes for view in views for chain in view.record.chain_ids[-1:]}
-    out: dict[str, Any] = {"LayersSize": sum(layers.values()) if "image" in wanted else 0}
-    out["Images"] = [image_shapes.summary(view, mine, shared_size=0) for view in views] if "image" in wanted else None
-    now = time.time()
-    out["Containers"] = [listing.summary(view, tenant.name, now) for view in mine] if "container" in wanted else None
-    out["Volumes"] = [] if "volume" in wanted else None
-    out["BuildCache"] = [] if "build-cache" in wanted else None
-    await exchange.reply_json(out)

@@ -26,9 +26,11 @@ CONTAINER = "c0ffee" * 10 + "0123"
 def remove(store: ImageStore) -> Remove:
     def run(name: str, tenant: str = "alice", *, force: bool = False, used: bool = False, running: bool = False) -> dict[str, list[str]]:
         containers = [CONTAINER] if used or running else []
-        return store.remove(
+        done = store.remove(
             tenant, name, force=force, in_use=lambda _image: containers, running=lambda _image: containers if running else []
         )
+        assert set(done.pop("images")) <= set(done["deleted"]) or not done["deleted"]
+        return done
 
     return run
 
