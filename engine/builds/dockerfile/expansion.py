@@ -20,10 +20,10 @@ from engine.builds.dockerfile.remote import is_git, is_url
 from engine.errors import InvalidArgument
 from engine.model.signals import signal_number
 
-I = TypeVar("I", bound=Instruction)
+Kind = TypeVar("Kind", bound=Instruction)
 
 
-def expanded(instruction: I, env: Mapping[str, str], escape: str = "\\") -> I:
+def expanded(instruction: Kind, env: Mapping[str, str], escape: str = "\\") -> Kind:
     """The same instruction; one value of each variable applies throughout it (``ENV a=1 b=$a`` sees the old a). DockerfileError.
 
     ``env`` is ``scope.env(…)`` of the stage, and for FROM that of the global scope.

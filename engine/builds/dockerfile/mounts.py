@@ -149,8 +149,8 @@ def _size(key: str, value: str) -> int:
     found = _SIZE.fullmatch(value.strip())
     if not found:
         raise ValueError(f"invalid value for {key}: {value}")
-    factor = int(1024 ** ("kmgtp".index(found[3].lower()) + 1)) if found[3] else 1
-    size = int(found[1]) * factor + int(found[2] or 0) * factor // 10 ** len(found[2] or "")
+    factor = 1 << 10 * ("kmgtp".index(found[3].lower()) + 1) if found[3] else 1
+    size = int(found[1]) * factor + int((found[2] or "0").ljust(9, "0")) * factor // 10**9
     if size >= 1 << 63:
         raise ValueError(f"invalid value for {key}: {value}")
     return size

@@ -186,7 +186,9 @@ class _Reader:
         empty_is_unset = operator == ":"
         modifier = self._take() if empty_is_unset else operator
         said = operator + modifier if empty_is_unset else modifier
-        if not modifier or modifier not in _MODIFIERS:
+        if not modifier:
+            raise _Wrong("syntax error: missing '}'")
+        if modifier not in _MODIFIERS:
             raise _Wrong(f"unsupported modifier ({said}) in substitution")
         word = self._inside("}", keep_escapes=modifier in "#%")
         if self._keep_unset and name not in self._env:
