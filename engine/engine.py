@@ -28,6 +28,8 @@ from engine.model.resources import Resources
 from engine.model.tenant import TenantHost
 from engine.networks import Networks
 from engine.records import Records
+from engine.registries import origins
+from engine.registries.registries import Recorded, Registries, Transfer
 from engine.restarts import Restart
 from engine.runtime.client import KeeperClient
 from engine.spec import options
@@ -49,6 +51,7 @@ class Engine:
         self.tenants = Tenants(config)
         self.instance = self.tenants.instance()
         self.images = ImageStore(config)
+        self.registries = Registries(config, self.tenants, self.images)
         self.networks = Networks(config, self.instance)
         self.keeper = KeeperClient(config)
         self.records = Records(config)
@@ -75,6 +78,7 @@ class Engine:
             return
         self.networks.remove_tenant(tenant)
         self.images.forget_tenant(name)
+        origins.forget(self.config, name)
         ceilings.forget(self.config, name)
         self.end_file_work(name)
         cgroups.remove(self.tenant_cgroup(name))
@@ -82,8 +86,11 @@ class Engine:
 
     # -- life of a container ---------------------------------------------------------------------
 
-    def create(self, spec: ContainerSpec) -> ContainerState:
-        """Records it and makes its writable layer; nothing runs. The same spec twice is once."""
+    def create(self, spec: ContainerSpec, *, mounts: Sequence[dict[str, Any]] = ()) -> ContainerState:
+        """Records it and makes its writable layer; nothing runs. The same spec twice is once.
+
+        ``mounts``: of the OCI config, behind those that every container has: folders of the engine's, for one run (engine.builds.mounting).
+        """
         check_spec(spec)
         options.check(spec)
         neighbours.check_create(self, spec)
@@ -95,6 +102,7 @@ class Engine:
         tenant = self.ensure_tenant(spec.tenant)
         self.images.resolve(spec.tenant, spec.image_id)  # NotFound for another tenant's, whatever the panel thinks
         config = self._new_config(spec, tenant)
+        config["mounts"] += mounts
         with ExitStack() as undo:
             if (self.config.rootfs / spec.id).exists():  # of a create that was killed: without a record it is nobody's
                 snapshots.remove(self.config, spec.id)
@@ -295,6 +303,16 @@ class Engine:
         self.ensure_tenant(tenant)
         return self._with_records(tenant, self.images.import_rootfs(tenant, stream, ref=ref or None, **words))
 
+    def pull(self, tenant: str, name: str, **words: Any) -> Transfer:
+        """Docker's progress lines of ``docker pull``; the last has {"images": […], "digest"}. ``words``: see Registries.pull."""
+        self.ensure_tenant(tenant)
+        return Recorded(self.registries.pull(tenant, name, **words), functools.partial(self._with_records, tenant))
+
+    def push(self, tenant: str, name: str, **words: Any) -> Transfer:
+        """Docker's progress lines of ``docker push``; after each tag one with {"images": […], "digest"}. ``words``: see Registries.push."""
+        self.ensure_tenant(tenant)
+        return Recorded(self.registries.push(tenant, name, **words), functools.partial(self._with_records, tenant))
+
     def _with_records(self, tenant: str, lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The store ends with the ids; who keeps rows needs the records and the tenant's names of them."""
         for line in lines:
@@ -310,7 +328,7 @@ class Engine:
                 }
                 for image_id in line["images"]
             ]
-            yield {"images": images}
+            yield {**line, "images": images}
 
     def remove_image(self, tenant: str, name: str, *, force: bool = False, prune: bool = True) -> dict[str, Strings]:
         """{"untagged": […], "deleted": […]}. Only the tenant's own containers are named when one stands in the way."""

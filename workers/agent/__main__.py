@@ -23,6 +23,7 @@ from workers.agent.folders import Folders
 from workers.agent.follow import Followers, logs
 from workers.agent.health import Health, last_probes
 from workers.agent.loading import ImageOps
+from workers.agent.registries import RegistryOps
 from workers.agent.server import Server
 from workers.agent.stats import Stats
 from workers.agent.terminal import Terminals, resize
@@ -71,6 +72,7 @@ async def _run(config: EngineConfig) -> None:
         "events": partial(events, watcher),
         **FileOps(engine).ops,
         **ImageOps(engine).ops,
+        **RegistryOps(engine).ops,
     }
     health = Health(watcher)
     watcher.on_found = health.begin
