@@ -51,7 +51,18 @@ async def one(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
     used = await _users(actor)
     row = _row(view, own, used.get(view.id, []), usage.shared(everything).get(view.id, 0))
     config = view.record.config
-    saved = next(iter(view.refs), row["short_id"])
+    saved = name if name in view.refs else next(iter(view.refs), row["short_id"])
+    many = len(own[view.id].refs) > 1 if view.id in own else False
+    force = many and not used.get(view.id)  # whatever uses it is named in the refusal
+    row |= {
+        "name": saved,
+        "path": saved if "@" not in saved else row["path"],
+        "own": view.id if row["own"] else "",
+        "removed_text": saved,
+        "remove_command": f"docker rmi {'-f ' if force else ''}{row['short_id'] if many else saved}",
+        "force": force,
+        "many": many,
+    }
     context = {
         "nav": "images",
         "image": row,

@@ -154,29 +154,26 @@ async def search(exchange: Exchange) -> None:
         raise InvalidArgument(f"limit {limit} is outside the range of [1, {most}]")
     given = words.filters(exchange.text("filters"), _SEARCH_FILTERS)
     stars = [words.integer(value) for value in given.get("stars", ())]
-    if words.one_boolean(given, "is-automated", False) or any(value > 0 for value in stars):
+    asks_for_fame = words.one_boolean(given, "is-automated", False) or words.one_boolean(given, "is-official", False)
+    if asks_for_fame or any(value > 0 for value in stars):
         await exchange.reply_json([])
         return
-    official = words.one_boolean(given, "is-official", False) if given.get("is-official") else None
     term = exchange.text("term").lower()
     tags: dict[str, list[str]] = {}
-    public: dict[str, bool] = {}
     for view in await projection.images(exchange.actor):
         for ref in image_shapes.tags(view):
             reference = Reference.parse(ref)
             if term in reference.name:
                 tags.setdefault(reference.name, []).append(reference.tag)
-                public[reference.name] = public.get(reference.name, False) or view.public
     found = [
         {
             "star_count": 0,
-            "is_official": public[name],
+            "is_official": False,
             "name": name,
             "is_automated": False,
             "description": f"on this host: {', '.join(sorted(tags[name])[:10])}",
         }
         for name in sorted(tags)
-        if official is None or public[name] is official
     ]
     await exchange.reply_json(found[:limit])
 

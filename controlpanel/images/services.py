@@ -120,21 +120,22 @@ def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None
         return None
     untagged, deleted = list(ok.get("untagged") or []), list(ok.get("deleted") or [])
     tenant_id = operation.tenant_id
-    taken_away(tenant_id, {ref: ok.get("image_id", ref) for ref in untagged}, deleted)
+    taken_away(tenant_id, {ref: ok.get("image_id", ref) for ref in untagged}, deleted, ok.get("images") or deleted)
     return {"untagged": untagged, "deleted": deleted}
 
 
-def taken_away(tenant_id: int | None, untagged: dict[str, str], deleted: Sequence[str]) -> None:
-    """``untagged``: name → image id. ``deleted`` names layers, too."""
-    mine = Image.everywhere.filter(tenant_id=tenant_id)
-    gone = list(mine.filter(image_id__in=deleted).values_list("image_id", flat=True))
+def taken_away(tenant_id: int | None, untagged: dict[str, str], deleted: Sequence[str], images: Sequence[str]) -> None:
+    """``untagged``: name → image id. ``deleted`` are the ids that Docker tells, of layers too; ``images`` the tenant has no longer."""
+    mine = Image.everywhere.filter(tenant_id=tenant_id, image_id__in=images)
+    gone = set(mine.values_list("image_id", flat=True))
     rows.unpoint(tenant_id, untagged)
     rows.drop(tenant_id, gone)
     rows.remind(tenant_id)
     for image_id in untagged.values():
         rows.tell(tenant_id, "untag", image_id, image_id)
-    for image_id in sorted(gone, key=deleted.index):
-        rows.tell(tenant_id, "delete", image_id, image_id)
+    for image_id in deleted:
+        if image_id in gone:
+            rows.tell(tenant_id, "delete", image_id, image_id)
 
 
 operations.on_answer(contract.TAG_IMAGE, _tagged)

@@ -114,6 +114,7 @@ class _Removal:
         self._store, self._tenant = store, tenant
         self._in_use, self._running = in_use, running
         self.holding = store.refs_of.read(tenant)
+        self._public = store.refs_of.read(PUBLIC_TENANT) if tenant != PUBLIC_TENANT else Holding()
         self.untagged: dict[str, str] = {}  # name → the image it named
         self.deleted: list[str] = []  # image and chain ids, as Docker tells them
         self.images: list[str] = []  # those that the tenant has no longer
@@ -134,7 +135,7 @@ class _Removal:
         names = self.holding.names_of(image_id)
         if ref is not None:
             used = self._in_use(image_id)
-            if not force and _are_one(names) and used:
+            if not force and _are_one([*names, *self._public.names_of(image_id)]) and used:
                 raise FailedPrecondition(
                     f'conflict: unable to remove repository reference "{name}" (must force) - container {used[0][:12]} '
                     f"is using its referenced image {_short(image_id)}"
@@ -144,7 +145,10 @@ class _Removal:
                 for each in self._names(image_id):  # digests of a repository go with its last tag
                     if _repository(each) == _repository(ref):
                         self._untag(each)
-            if not self._names(image_id) and self._conflict(image_id, soft=not force) is None:
+            if image_id in self._public.images and not self._names(image_id):
+                self.holding.drop(image_id)  # it is everybody's all the same
+                self.images.append(image_id)
+            elif not self._names(image_id) and self._conflict(image_id, soft=not force) is None:
                 self._delete(image_id, prune=prune)
             return
         if why := self._conflict(image_id, soft=not force, references=not _are_one(names)):
