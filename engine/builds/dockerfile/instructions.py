@@ -159,7 +159,7 @@ def _run(statement: Statement) -> model.Run:
         check_mount(mount)
     network, security = flags.text("network") or "default", flags.text("security") or "sandbox"
     if network not in ("default", "none", "host"):
-        raise ValueError(f"network mode {quoted(network)} is not valid")
+        raise ValueError(f"invalid network mode {quoted(network)}")
     if security not in ("sandbox", "insecure"):
         raise ValueError(f"security {quoted(security)} is not valid")
     if network == "host":

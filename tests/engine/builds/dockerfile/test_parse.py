@@ -88,7 +88,7 @@ WRONG = [
     ("RUN [1]", "when using JSON array syntax, arrays must be comprised of strings only"), ("RUN --foo x", "unknown flag: --foo"),
     ("RUN --mout=x y", r"unknown flag: --mout \(did you mean mount\?\)"), ("RUN --network x", "missing a value on flag: --network"),
     ("RUN --network=none --network=none x", "duplicate flag specified: --network"), ("RUN --network=some x",
-    "network mode \"some\" is not valid"),
+    "invalid network mode \"some\""),
     ("RUN --network=host x", "network.host is not allowed"), ("RUN --security=insecure x", "security.insecure is not allowed"),
     ("RUN --security=x y", 'security "x" is not valid'), ("RUN --device=x y", "--device is not supported"), ("CMD --x",
     "unknown flag: --x"),
