@@ -49,10 +49,10 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | top     | options: ps(1)'s, "" = -ef                                             | none; the ok line is {"titles", "processes"} |
 | load    | platform                                                               | up: tar, half-close; down: JSON lines       |
 | import  | ref, changes: [str], message, platform                                 | up: tar, half-close; down: JSON lines       |
-| pull    | ref, platform, credentials: Credentials, every_tag: bool                | down: JSON lines; their last has {"images", "digest"} |
-| push    | ref, credentials, every_tag                                             | down: JSON lines, {"images", "digest"} after each tag |
-| distribution | ref, credentials                                                  | none; the ok line is Docker's DistributionInspect |
-| login   | domain, credentials                                                     | none; the ok line is {"identity_token"}     |
+| pull    | ref, platform, credentials, every_tag: bool                            | down: JSON lines, then {"images", "digest", "ref"} |
+| push    | ref, credentials, every_tag                                            | down: JSON lines, as of pull for each tag   |
+| distribution | ref, credentials                                                 | none; the ok line is Docker's DistributionInspect |
+| login   | domain, credentials                                                    | none; the ok line is {"identity_token"}     |
 | save    | names: [str], platform                                                 | down: tar; ok: {"images": [{"id", "refs"}]} |
 | resize  | rows, columns                                                          | none                                        |
 | size    | –                                                                      | none; the ok line is {"bytes"} of its writable layer |

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlpanel.dockerapi import registries
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.images import repository_and_tag
-from controlpanel.images import projection, transfers
+from controlpanel.images import transfers
 from controlpanel.tenants.permissions import require
-from engine.errors import EngineError, InvalidArgument, NotFound, Unsupported
+from engine.errors import EngineError, InvalidArgument, Unsupported
 from engine.model.platform import Platform
-
-NO_REGISTRY = "no registry reachable yet: docker load or import"
 
 
 async def load(exchange: Exchange) -> None:
@@ -20,12 +19,14 @@ async def load(exchange: Exchange) -> None:
 
 
 async def create(exchange: Exchange) -> None:
-    """``fromSrc=-``: import of a root file system. ``fromImage``: a pull, for which there is no registry yet."""
-    require(exchange.actor, "image.load")
+    """``fromImage``: a pull. ``fromSrc=-``: import of a root file system."""
     source = exchange.text("fromSrc")
-    if not source:
-        await _pull(exchange)
+    if exchange.text("fromImage"):
+        await registries.pull(exchange, _platform(exchange))
         return
+    require(exchange.actor, "image.load")
+    if not source:
+        raise InvalidArgument("invalid reference format: fromImage or fromSrc is needed")
     if source != "-":
         raise Unsupported("import from a URL is not supported yet: send the tar itself (docker import -)")
     repository, tag = exchange.text("repo"), exchange.text("tag")
@@ -65,19 +66,6 @@ def _platform(exchange: Exchange) -> str:
     if platform:
         Platform.parse(platform)
     return platform
-
-
-async def _pull(exchange: Exchange) -> None:
-    await exchange.read_body()
-    name = exchange.text("fromImage")
-    if not name:
-        raise InvalidArgument("invalid reference format: fromImage or fromSrc is needed")
-    ref = repository_and_tag(name, exchange.text("tag"))
-    try:
-        await projection.image(exchange.actor, ref)
-    except NotFound:
-        raise NotFound(NO_REGISTRY) from None
-    raise NotFound(f"{NO_REGISTRY}; {ref} is here already, as it was loaded")
 
 
 async def _receive(exchange: Exchange, op: str, *, quiet: bool = False, **words: Any) -> None:

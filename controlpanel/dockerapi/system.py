@@ -15,7 +15,6 @@ from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.words import rfc3339
 from controlpanel.images import projection as images
 from controlpanel.tenants.permissions import require
-from engine.errors import Unsupported
 from engine.model.container import Status
 
 _PING = [
@@ -51,11 +50,6 @@ async def version(exchange: Exchange) -> None:
             **common,
         }
     )
-
-
-async def auth(exchange: Exchange) -> None:
-    await exchange.read_body()
-    raise Unsupported("no registry reachable yet: there is nothing to log in to")
 
 
 async def info(exchange: Exchange) -> None:

@@ -102,7 +102,7 @@ class Pull:
         self._session.close()
 
     def __iter__(self) -> Iterator[Line]:
-        """Docker's lines, then {"images": [id], "digest"}. Raises from the first ``next`` on."""
+        """Docker's lines, then {"images": [id], "digest", "ref"}. Raises from the first ``next`` on."""
         with self._session:
             try:
                 yield from self._one(self._reference)
@@ -134,7 +134,7 @@ class Pull:
             news = True
         yield words.status(f"Digest: {image.digest}")
         yield words.status(f"Status: {'Downloaded newer image for' if news else 'Image is up to date for'} {reference}")
-        yield {"images": [image.id], "digest": image.digest}
+        yield {"images": [image.id], "digest": image.digest, "ref": str(reference)}
 
     # -- what it is ------------------------------------------------------------------------------
 

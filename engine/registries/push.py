@@ -73,7 +73,7 @@ class Push:
         self._session.close()
 
     def __iter__(self) -> Iterator[Line]:
-        """Docker's lines; for each tag one with ``aux``, then {"images": [id], "digest"}. Raises from the first ``next`` on."""
+        """Docker's lines; for each tag one with ``aux``, then {"images": [id], "digest", "ref"}. Raises from the first ``next`` on."""
         reference = self._reference
         with self._session:
             yield words.status(f"The push refers to repository [{reference.domain}/{reference.path}]")
@@ -107,12 +107,12 @@ class Push:
             for layer in image.layers[AT_ONCE:]:
                 yield words.status("Waiting", layer.short)
             yield from self._send_layers(image, staging.folder)
-            data, media_type = self._send_rest(image, staging.folder)
+            data = self._send_rest(image)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self._note(image, digest)
         yield words.status(f"{reference.tag}: digest: {digest} size: {len(data)}")
         yield {"progressDetail": {}, "aux": {"Tag": reference.tag, "Digest": digest, "Size": len(data)}}
-        yield {"images": [image_id], "digest": digest, "media_type": media_type}
+        yield {"images": [image_id], "digest": digest, "ref": str(reference)}
 
     # -- what is sent ----------------------------------------------------------------------------
 
@@ -257,8 +257,8 @@ class Push:
             raise explain(error, f"compress layer {layer.short}") from error
         return Descriptor(DOCKER_LAYER, f"sha256:{digest.hexdigest()}", size)
 
-    def _send_rest(self, image: _Image, folder: Path) -> tuple[bytes, str]:
-        """Config and manifest: (the manifest's bytes, its media type)."""
+    def _send_rest(self, image: _Image) -> bytes:
+        """Config and manifest: the manifest's bytes."""
         config_path = self._store.content.path(image.record.id.removeprefix("sha256:"))
         config = Descriptor(DOCKER_CONFIG, image.record.id, config_path.stat().st_size)
         with config_path.open("rb") as blob:
@@ -268,7 +268,7 @@ class Push:
         else:
             data, media_type = _docker_manifest(config, [layer.descriptor for layer in image.layers if layer.descriptor]), DOCKER_MANIFEST
         self._session.put_manifest(image.reference.tag, media_type, data)
-        return data, media_type
+        return data
 
     def _note(self, image: _Image, digest: str) -> None:
         """The tenant knows the image by this digest, and where its layers are."""

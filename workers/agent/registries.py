@@ -56,9 +56,13 @@ class RegistryOps:
             return await in_own_thread(ask, "registry")
 
     async def _transfer(self, client: Connection, words: dict[str, Any], begin: Callable[[], Transfer]) -> None:
+        await client.send(b'{"ok":{}}\n')  # at once: it may have to wait for its turn
         async with self._turns.setdefault(words["tenant"], asyncio.Semaphore(AT_ONCE)):
-            transfer = await asyncio.to_thread(begin)
-            await client.send(b'{"ok":{}}\n')
+            try:
+                transfer = await asyncio.to_thread(begin)
+            except errors.EngineError as error:
+                await client.send(_line(_failure(error)))
+                return
             thread = asyncio.ensure_future(in_own_thread(lambda: _pump(client, transfer), "registry"))
             try:
                 await asyncio.shield(thread)
@@ -78,12 +82,16 @@ def _pump(client: Connection, transfer: Transfer) -> None:
             client.sock.sendall(_line(line))
     except errors.EngineError as error:
         with contextlib.suppress(OSError):
-            client.sock.sendall(_line({"errorDetail": {"message": error.message}, "error": error.message, "code": error.code}))
+            client.sock.sendall(_line(_failure(error)))
     except OSError:  # nobody reads
         transfer.cancel()
         with contextlib.suppress(errors.EngineError):
             for _line_unread in lines:
                 pass
+
+
+def _failure(error: errors.EngineError) -> dict[str, Any]:
+    return {"errorDetail": {"message": error.message}, "error": error.message, "code": error.code}
 
 
 def _credentials(words: dict[str, Any]) -> Credentials:
