@@ -330,6 +330,12 @@ class Engine:
             ]
             yield {**line, "images": images}
 
+    def described(self, tenant: str, image_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
+        """As the last line of a load has them."""
+        (line,) = self._with_records(tenant, iter([{"images": list(image_ids)}]))
+        found: Sequence[dict[str, Any]] = line["images"]
+        return found
+
     def remove_image(self, tenant: str, name: str, *, force: bool = False, prune: bool = True) -> dict[str, Strings]:
         """{"untagged": […], "deleted": […]}. Only the tenant's own containers are named when one stands in the way."""
         in_use, running = self._users_of_images(tenant)

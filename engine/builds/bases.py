@@ -21,8 +21,9 @@ Pull = Callable[[str, str], Iterator[dict[str, Any]]]  # name, platform: Docker'
 class Bases:
     """For any number of threads. One name means one image throughout a build."""
 
-    def __init__(self, engine: Engine, request: BuildRequest, pull: Pull | None) -> None:
-        self._engine, self._request, self._pull = engine, request, pull
+    def __init__(self, engine: Engine, request: BuildRequest, pull: Pull | None, check: Callable[[], None]) -> None:
+        """``check`` raises when the build was cancelled."""
+        self._engine, self._request, self._pull, self._check = engine, request, pull, check
         self._known: dict[tuple[str, str], ImageRecord] = {}
         self._lock = threading.Lock()
 
@@ -51,6 +52,7 @@ class Bases:
         if self._pull is None:
             return self._local(name, platform)
         for line in self._pull(name, platform):
+            self._check()
             output.say(line)
         return self._local(name, platform)
 

@@ -52,7 +52,7 @@ class Builder:
         self._platform = Platform.parse(request.platform) if request.platform else host_platform()
         self._epoch_s = _epoch(request.args.get(EPOCH))
         self._containers = Containers(engine, request)
-        self._bases = Bases(engine, request, pull)
+        self._bases = Bases(engine, request, pull, self._containers.check)
 
     def cancel(self, why: str) -> None:
         self._containers.cancel(why)

@@ -16,6 +16,7 @@ from engine.engine import Engine
 from engine.kernel import capabilities
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
 from workers.agent import attach, executing, oom, search, size, spec, walls
+from workers.agent.building import BuildOps
 from workers.agent.connection import Connection
 from workers.agent.events import events
 from workers.agent.files import FileOps
@@ -73,6 +74,7 @@ async def _run(config: EngineConfig) -> None:
         **FileOps(engine).ops,
         **ImageOps(engine).ops,
         **RegistryOps(engine).ops,
+        **BuildOps(engine).ops,
     }
     health = Health(watcher)
     watcher.on_found = health.begin
