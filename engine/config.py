@@ -131,11 +131,13 @@ class RegistryConfig:
     mirrors: tuple[str, ...] = ()  # asked first for images of the default registry
     insecure: tuple[str, ...] = ()  # without TLS, or with a certificate that nobody vouches for
     allowed: tuple[str, ...] = ()  # may be reached although they are this machine or in a closed network
+    silence_s: float = 30.0  # without a byte, and a connection counts as broken
 
     @classmethod
     def from_environment(cls) -> RegistryConfig:
-        """Raises ValueError for a mirror that is no URL."""
-        found = cls(_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), _words("SLIPWAY_REGISTRIES_ALLOWED"))
+        """Raises ValueError for a mirror that is no URL, a silence that is no number."""
+        words = (_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), _words("SLIPWAY_REGISTRIES_ALLOWED"))
+        found = cls(*words, silence_s=float(os.environ.get("SLIPWAY_REGISTRY_SILENCE") or 30))
         for mirror in found.mirrors:
             if not mirror.startswith(("http://", "https://")):
                 raise ValueError(f"SLIPWAY_REGISTRY_MIRRORS: {mirror} does not begin with http:// or https://")

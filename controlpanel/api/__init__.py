@@ -22,6 +22,7 @@ from controlpanel.containers.resource_api import router as resources
 from controlpanel.execs.api import router as execs
 from controlpanel.files.api import router as files
 from controlpanel.images.api import router as images
+from controlpanel.images.registry_api import router as registries
 from controlpanel.tenants.api import router as tenants
 from controlpanel.tenants.rest import Bearer, Session
 from engine.errors import NotFound
@@ -51,6 +52,7 @@ for tag, router in (
     ("containers", execs),
     ("files", files),
     ("images", images),
+    ("images", registries),
     ("images", unused),
 ):
     api.add_router("", router, tags=[tag])

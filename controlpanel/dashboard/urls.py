@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from controlpanel.dashboard import images, terminal, views
+from controlpanel.dashboard import images, registries, terminal, views
 from controlpanel.dashboard.consumers import PageConsumer
 from controlpanel.files import views as files
 
@@ -24,6 +24,7 @@ urlpatterns = [
     path("t/<str:tenant>/containers/", include("controlpanel.containers.urls")),
     path("t/<str:tenant>/images/", images.listing),
     path("t/<str:tenant>/images/prune", images.prune),
+    path("t/<str:tenant>/images/registry", registries.registry),
     path("t/<str:tenant>/images/remove", images.remove),
     path("t/<str:tenant>/images/tag", images.tag),
     path("t/<str:tenant>/images/view/<path:name>", images.one),

@@ -17,7 +17,6 @@ from engine.registries.faults import Broken, of_network
 from engine.registries.reach import Reach
 
 CONNECT_S: Final = 15.0  # to one address
-SILENCE_S: Final = 30.0  # without a byte, and the connection counts as broken
 _ADDRESSES: Final = 8  # of one name
 _KEPT: Final = 8  # idle connections to one place
 _PORTS: Final = {"http": 80, "https": 443}
@@ -85,8 +84,9 @@ def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
 class Connection(http.client.HTTPConnection):
     """One address that has been looked at; TLS where the place says so."""
 
-    def __init__(self, place: Place, reach: Reach, context: ssl.SSLContext | None) -> None:
-        super().__init__(place.host, place.port, timeout=SILENCE_S, blocksize=256 << 10)
+    def __init__(self, place: Place, reach: Reach, context: ssl.SSLContext | None, silence_s: float) -> None:
+        super().__init__(place.host, place.port, timeout=silence_s, blocksize=256 << 10)
+        self._silence_s = silence_s
         self._place, self._reach, self._context = place, reach, context
         self.used = False  # an answer has come over it: should it break now, the peer may just have closed it for its age
 
@@ -112,7 +112,7 @@ class Connection(http.client.HTTPConnection):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._context is not None:
                     sock = self._context.wrap_socket(sock, server_hostname=place.host)
-                sock.settimeout(SILENCE_S)
+                sock.settimeout(self._silence_s)
             except OSError as error:
                 sock.close()
                 failed = error
@@ -131,9 +131,9 @@ class Connection(http.client.HTTPConnection):
 class Pool:
     """Connections by place. For any number of threads."""
 
-    def __init__(self, reach: Reach, trust: Mapping[str, Trust]) -> None:
+    def __init__(self, reach: Reach, trust: Mapping[str, Trust], silence_s: float) -> None:
         """``trust`` by authority (host[:port]); whoever is not named there is held to the system's authorities."""
-        self._reach, self._trust = reach, trust
+        self._reach, self._trust, self._silence_s = reach, trust, silence_s
         self._lock = threading.Lock()
         self._idle: dict[Place, list[Connection]] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -144,7 +144,7 @@ class Pool:
             if idle:
                 return idle.pop()
             context = self._context(place) if place.scheme == "https" else None
-        return Connection(place, self._reach, context)
+        return Connection(place, self._reach, context, self._silence_s)
 
     def give(self, place: Place, connection: Connection) -> None:
         """After a whole answer has been read."""

@@ -73,7 +73,7 @@ class Asked:
             words["repository"],
             bool(words["push"]),
             Credentials.from_words(words["credentials"]),
-            RegistryConfig(tuple(given["mirrors"]), tuple(given["insecure"]), tuple(given["allowed"])),
+            RegistryConfig(tuple(given["mirrors"]), tuple(given["insecure"]), tuple(given["allowed"]), float(given["silence_s"])),
             Reach.from_words(words["reach"]),
             words["certificates"],
         )
@@ -187,7 +187,7 @@ class _Session:
             pem = asked.certificates.get(settings.authority(endpoint.url)) or {"authorities": "", "own": []}
             own = tuple((certificate, key) for certificate, key in pem["own"])
             trust[settings.authority(endpoint.url)] = Trust(endpoint.verify, pem["authorities"], own)
-        pool = Pool(asked.reach, trust)
+        pool = Pool(asked.reach, trust, asked.config.silence_s)
         nobody = Credentials()
         return [Registry(each, pool, nobody if each.mirror else asked.credentials, self._waits) for each in found]
 

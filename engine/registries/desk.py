@@ -43,7 +43,10 @@ class Desk:
 
     def session(self, domain: str, repository: str, credentials: Credentials, reach: Reach, *, push: bool = False) -> Session:
         """To be closed. Nothing is asked yet. Raises Unavailable."""
-        config = RegistryConfig.from_environment()
+        try:
+            config = RegistryConfig.from_environment()
+        except ValueError as error:
+            raise errors.Unavailable(f"the operator's settings of registries are wrong: {error}") from None
         places = [settings.host_of(domain).lower()]
         if domain == DEFAULT_DOMAIN and not push:
             places += [settings.authority(mirror) for mirror in config.mirrors]
