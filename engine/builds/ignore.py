@@ -125,7 +125,7 @@ class Pattern:
         self._start: str | None = None
         self._end: str | None = None
         self._expression: re.Pattern[str] | None = None
-        self._tokens: list[_Token] = []
+        self._tokens: list[Token] = []
         special = set("*?[]\\") & set(text)
         if not special:
             self._text = text
@@ -158,7 +158,7 @@ class Pattern:
 
 
 # A token is ("text", char) · ("class", expression) · ("?", "") · ("*", "") · ("**", "": folders or nothing) · ("***", "": the rest)
-_Token = tuple[str, str]
+Token = tuple[str, str]
 _CHARACTER: Final = ("text", "class", "?")
 
 
@@ -167,8 +167,8 @@ def compile_pattern(text: str) -> Pattern:
     return Pattern(text)
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
+def _tokens(text: str) -> list[Token]:
+    tokens: list[Token] = []
     at = 0
     while at < len(text):
         char = text[at]
@@ -222,9 +222,9 @@ def _member(text: str, at: int) -> tuple[str, int]:
     return text[at], at + 1
 
 
-def _blocks(tokens: Sequence[_Token]) -> list[list[_Token]] | None:
+def _blocks(tokens: Sequence[Token]) -> list[list[Token]] | None:
     """What stands between the ``**``, or None when one of them does not stand alone between slashes."""
-    blocks: list[list[_Token]] = [[]]
+    blocks: list[list[Token]] = [[]]
     for index, token in enumerate(tokens):
         if token[0] in ("**", "***"):
             if index and tokens[index - 1] != ("text", "/") and tokens[index - 1][0] != "**":
@@ -235,23 +235,26 @@ def _blocks(tokens: Sequence[_Token]) -> list[list[_Token]] | None:
     return blocks
 
 
-def _expression(blocks: Sequence[Sequence[_Token]]) -> str:
+def _expression(blocks: Sequence[Sequence[Token]]) -> str:
     """Every block between two ``**`` at its first place: a later one could reach nothing more, so nothing is tried twice."""
     first, *rest = blocks
-    pieces = [_block(first)]
+    pieces = [expression_of(first)]
     for index, block in enumerate(rest):
         is_last = index == len(rest) - 1
         if is_last and not block:
             pieces.append(".*")  # what ends with **
         elif is_last:
-            pieces.append(f"(?:.*/)?{_block(block)}")
+            pieces.append(f"(?:.*/)?{expression_of(block)}")
         elif block:
-            pieces.append(f"(?>(?:[^/]*+/)*?{_block(block)})")
+            pieces.append(f"(?>(?:[^/]*+/)*?{expression_of(block)})")
     return f"(?s:{''.join(pieces)})\\Z"
 
 
-def _block(tokens: Sequence[_Token]) -> str:
-    """Text of known length after a ``*`` is taken at its first place, but for the last in a name, which ends at its end."""
+def expression_of(tokens: Sequence[Token]) -> str:
+    """Names without ``**`` as a regular expression that never tries a place twice.
+
+    Text of known length behind a ``*`` is taken at its first place, but for the last in a name, which ends where the name does.
+    """
     pieces: list[str] = []
     fixed: list[str] = []
     has_star = False
@@ -282,7 +285,7 @@ def _block(tokens: Sequence[_Token]) -> str:
     return "".join(pieces)
 
 
-def _simulate(tokens: Sequence[_Token], path: str) -> bool:
+def _simulate(tokens: Sequence[Token], path: str) -> bool:
     """All ways at once: bit n is set when the first n steps match what has been read."""
     steps = [step for kind, value in tokens for step in ((("skip", ""), ("**", "")) if kind == "**" else ((kind, value),))]
     single = [
@@ -309,7 +312,7 @@ def _simulate(tokens: Sequence[_Token], path: str) -> bool:
     return bool(states >> len(steps) & 1)
 
 
-def _closed(states: int, steps: Sequence[_Token]) -> int:
+def _closed(states: int, steps: Sequence[Token]) -> int:
     """With the states that need no character: a star matches nothing, and folders may be skipped."""
     for index, (kind, _value) in enumerate(steps):
         if states >> index & 1:

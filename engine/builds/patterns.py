@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from engine.builds.ignore import Token, expression_of
+
 
 def has_wildcards(path: str) -> bool:
     """A backslash takes a wildcard's meaning, and is passed over with what it stands before."""
@@ -27,23 +29,22 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
 
 def _translated(pattern: str) -> str:
     """IndexError: it ends within an escape or a class."""
-    out, at = "", 0
+    tokens: list[Token] = []
+    at = 0
     while at < len(pattern):
         char = pattern[at]
         at += 1
-        if char == "*":
-            out += "[^/]*"
-        elif char == "?":
-            out += "[^/]"
+        if char in "*?":
+            tokens.append((char, ""))
         elif char == "\\":
-            out += re.escape(pattern[at])
+            tokens.append(("text", pattern[at]))
             at += 1
         elif char == "[":
             piece, at = _class(pattern, at)
-            out += piece
+            tokens.append(("class", piece))
         else:
-            out += re.escape(char)
-    return out
+            tokens.append(("text", char))
+    return expression_of(tokens)
 
 
 def _class(pattern: str, at: int) -> tuple[str, int]:

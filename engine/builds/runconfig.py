@@ -22,6 +22,7 @@ Config = dict[str, Any]
 
 DOCKER_VERSION: Final = "28.5.2"  # whose images these are like
 SHELL: Final = ("/bin/sh", "-c")
+MAX_CONFIG: Final = 4 << 20  # bytes: words may grow by variables, and every step keeps the history so far
 _EMPTY: Final[Config] = {
     "Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": False, "AttachStderr": False, "Tty": False,
     "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "", "Volumes": None, "WorkingDir": "", "Entrypoint": None,
@@ -267,7 +268,11 @@ def child(
 
 
 def encoded(image: Config) -> bytes:
-    return json.dumps(image, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    """InvalidArgument: it has grown beyond what may be loaded again."""
+    data = json.dumps(image, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    if len(data) > MAX_CONFIG:
+        raise InvalidArgument(f"the image config would be larger than {MAX_CONFIG} bytes, the limit of this host")
+    return data
 
 
 def now(epoch_s: int | None = None) -> str:

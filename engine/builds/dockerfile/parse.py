@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from engine.builds.dockerfile.instructions import Statement, check_syntax, cut, read
 from engine.builds.dockerfile.lines import Lines, heredocs_of
 from engine.builds.dockerfile.model import Arg, Directives, Dockerfile, DockerfileError, From, Instruction, Stage
+
+# Of one file: each leaves an image config that holds the history so far, so what they cost together grows with their square.
+MAX_INSTRUCTIONS: Final = 1000
 
 
 def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
@@ -33,6 +37,8 @@ def statements_of(data: bytes, name: str) -> tuple[list[Statement], Directives, 
             raise _wrong(line.first, str(error)) from None
         documents = tuple(lines.document(heredoc, line.first) for heredoc in announced)
         statements.append(replace(statement, heredocs=documents, last_line=lines.number))
+        if len(statements) > MAX_INSTRUCTIONS:
+            raise _wrong(line.first, f"the Dockerfile ({name}) has more than {MAX_INSTRUCTIONS} instructions, the limit of this host")
     if not statements:
         raise DockerfileError(f"failed to parse {name}: file with no instructions", line=lines.number)
     if warnings:

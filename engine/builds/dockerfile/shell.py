@@ -188,7 +188,7 @@ class _Reader:
         said = operator + modifier if empty_is_unset else modifier
         if not modifier:
             raise _Wrong("syntax error: missing '}'")
-        if modifier not in _MODIFIERS:
+        if modifier not in ("+-?" if empty_is_unset else _MODIFIERS):
             raise _Wrong(f"unsupported modifier ({said}) in substitution")
         word = self._inside("}", keep_escapes=modifier in "#%")
         if self._keep_unset and name not in self._env:

@@ -147,6 +147,7 @@ def test_what_is_wrong_is_said_with_its_line(text: str, sentence: str) -> None:
         "max allowed size of 1048576 bytes"),
         (b"# escape=`\n# escape=`\nFROM a\n", "line 2: only one escape parser directive can be used"),
         (b"FROM a\nRUN " + b"x" * 70_000, "line 2: dockerfile line greater than max allowed size of 65535"),
+        (b"FROM a\n" * 1001, r"line 1001: the Dockerfile \(web.Dockerfile\) has more than 1000 instructions"),
         (b"FROM a\nRUN <<X\n" + b"y" * 70_000, "line 3: dockerfile line greater than max allowed size of 65535"),
     ],
 )  # fmt: skip

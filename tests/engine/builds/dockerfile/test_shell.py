@@ -46,6 +46,7 @@ def test_a_word_is_expanded(word: str, wanted: str | None) -> None:
         ("${x", "missing '}'"), ("${}", "bad substitution"), ("'x", "matching single-quote"), ('"x', "matching double-quote"),
         ("${x?}", "x: is not allowed to be unset"), ("${EMPTY:?}", "EMPTY: is not allowed to be empty"), ("${x:?my words}", "x: my words"),
         ("${x^}", r"unsupported modifier \(\^\) in substitution"), ("${x:^}", r"unsupported modifier \(:\^\)"),
+        ("${x:%a}", r"unsupported modifier \(:%\)"),
         ("${x/a}", r"missing '/' in \${}"), ("${x#\\q}", r"invalid pattern \(\\q\) in substitution: invalid escape '\\q'"),
     ],
 )  # fmt: skip
