@@ -39,7 +39,7 @@ from engine.kernel import processes
 from engine.registries import documents, settings
 from engine.registries.auth import Credentials
 from engine.registries.client import Registry
-from engine.registries.connection import Pool, Trust
+from engine.registries.connection import Pool, Trust, place_of
 from engine.registries.download import download
 from engine.registries.faults import Broken
 from engine.registries.reach import Reach
@@ -186,7 +186,7 @@ class _Session:
         for endpoint in found:
             pem = asked.certificates.get(settings.authority(endpoint.url)) or {"authorities": "", "own": []}
             own = tuple((certificate, key) for certificate, key in pem["own"])
-            trust[settings.authority(endpoint.url)] = Trust(endpoint.verify, pem["authorities"], own)
+            trust[place_of(endpoint.url).authority.lower()] = Trust(endpoint.verify, pem["authorities"], own)
         pool = Pool(asked.reach, trust, asked.config.silence_s)
         nobody = Credentials()
         return [Registry(each, pool, nobody if each.mirror else asked.credentials, self._waits) for each in found]

@@ -85,6 +85,10 @@ class Registries:
         with self._desk.session(domain, "", credentials, self._reach(tenant), push=True) as session:
             return session.login()
 
+    def close(self) -> None:
+        """The courier ends, and whatever it was doing."""
+        self._desk.close()
+
     def _of_config(self, session: Session, descriptor: Descriptor) -> dict[str, Any]:
         limit = self._images.limits.document_bytes
         if descriptor.size > limit:

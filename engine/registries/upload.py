@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from engine.errors import EngineError, NotFound, Unavailable
+from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from engine.registries.client import ATTEMPTS, Answer, Bytes, Registry
 from engine.registries.faults import RETRIED, Broken
 
@@ -37,32 +37,45 @@ def upload(registry: Registry, job: Upload) -> dict[str, str]:
     """{"how": "exists" | "mounted" | "pushed", "from": repository it was mounted from}."""
     if exists(registry, job.repository, job.digest, push=True):
         return {"how": "exists", "from": ""}
-    session = ""
-    for repository in [each for each in job.mounts if each != job.repository][:_MOUNTS]:
-        answer = _begin(registry, job, mount=repository)
-        answer.read(CHUNK)
-        answer.close()
-        if answer.status == 201:
-            return {"how": "mounted", "from": repository}
-        session = answer.link(answer.header("Location"))
+    source, session = _try_mounts(registry, job)
+    if source:
+        return {"how": "mounted", "from": source}
     _Sending(registry, job, session).run()
     return {"how": "pushed", "from": ""}
 
 
 def mount(registry: Registry, job: Upload) -> str:
     """The repository of ``job.mounts`` from which the registry took it over; empty: from none of them."""
+    source, session = _try_mounts(registry, job)
+    if session:
+        _drop(registry, job, session)
+    return source
+
+
+def _try_mounts(registry: Registry, job: Upload) -> tuple[str, str]:
+    """(the repository it was mounted from, ""), or ("", an upload that began instead, if one did)."""
+    session = ""
     for repository in [each for each in job.mounts if each != job.repository][:_MOUNTS]:
-        answer = _begin(registry, job, mount=repository)
-        session = answer.link(answer.header("Location"))
+        try:
+            answer = _begin(registry, job, mount=repository)
+        except (Unauthenticated, PermissionDenied, NotFound, InvalidArgument):
+            continue  # that repository is none of ours any more
+        begun = answer.link(answer.header("Location"))
         answer.read(CHUNK)
         answer.close()
+        if session:
+            _drop(registry, job, session)
         if answer.status == 201:
-            return repository
-        try:  # an upload has begun instead: it is not wanted
-            registry.call("DELETE", session, scopes=(_scope(job.repository),), expect=(204, 202), patient=False).close()
-        except (Broken, EngineError):
-            pass  # the registry clears it by itself some day
-    return ""
+            return repository, ""
+        session = begun
+    return "", session
+
+
+def _drop(registry: Registry, job: Upload, session: str) -> None:
+    try:
+        registry.call("DELETE", session, scopes=(_scope(job.repository),), expect=(204, 202), patient=False).close()
+    except (Broken, EngineError):
+        pass  # the registry clears it by itself some day
 
 
 def exists(registry: Registry, repository: str, digest: str, *, push: bool = False) -> bool:
