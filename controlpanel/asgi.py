@@ -27,7 +27,8 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
-from controlpanel.base import live, static, uploads
+from controlpanel.base import database, live, static, uploads
+from controlpanel.builds import services as builds
 from controlpanel.dockerapi import app as dockerapi
 from controlpanel.events import autoremove, follower
 from controlpanel.files.api import UPLOADS as FILE_UPLOADS
@@ -73,6 +74,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await live.start()
     dispatch.dispatcher()  # its connections open now, not at the first request
     settle = await sweep.at_start()
+    await database.run(builds.lost)
     beside = [asyncio.create_task(follower.follow()), asyncio.create_task(settle())]
     await send({"type": "lifespan.startup.complete"})
     await receive()

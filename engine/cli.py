@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-from engine import ceilings, cli_exec, cli_registry, errors, terminal
+from engine import ceilings, cli_build, cli_exec, cli_registry, errors, terminal
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.images.demo import NAME as DEMO_IMAGE
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("-i", "--input", default="-")
     load.set_defaults(command=_load)
     cli_registry.add_parsers(verbs)
+    cli_build.add_parser(verbs)
     ceiling = verbs.add_parser("ceiling", help="what the tenant may have beyond what every tenant may; root of this machine says so")
     ceiling.add_argument("--grant", action="append", default=[], metavar="/dev/NAME[:rwm]", help="a device that it may ask for")
     ceiling.add_argument("--revoke", action="append", default=[], metavar="/dev/NAME")

@@ -78,11 +78,6 @@ _PLUGIN = 'plugin "{name}" not found'
 TABLE: Final[list[tuple[str, str, Handler]]] = [
     ("GET,POST", _C + "/checkpoints", _container_verb("checkpointing")),
     ("DELETE", _C + "/checkpoints/{name}", _container_verb("checkpointing")),
-    ("POST", "/build", _verb("build: docker load or import an image made elsewhere")),
-    ("POST", "/build/prune", _verb("a build cache")),
-    ("POST", "/build/cancel", _verb("build")),
-    ("POST", "/session", _verb("BuildKit: set DOCKER_BUILDKIT=0")),
-    ("POST", "/grpc", _verb("BuildKit: set DOCKER_BUILDKIT=0")),
     ("GET", "/volumes", _says({"Volumes": [], "Warnings": None})),
     ("POST", "/volumes/create", _verb("making volumes")),
     ("POST", "/volumes/prune", _verb("pruning of volumes")),

@@ -91,6 +91,20 @@ def from_header(exchange: Exchange) -> Credentials:
         return pulling.NOBODY
 
 
+def all_from_header(exchange: Exchange) -> dict[str, Credentials]:
+    """``X-Registry-Config`` of a build: {host: AuthConfig}. What can't be read is nobody's."""
+    text = exchange.header(b"x-registry-config").strip()
+    if not text or len(text) > _MAX_AUTH:
+        return {}
+    found = {}
+    try:
+        for host, given in _object(_unbase(text)).items():
+            found[host.lower()] = _credentials(orjson.dumps(given))
+    except (InvalidArgument, ValueError):
+        return {}
+    return found
+
+
 def _credentials(data: bytes) -> Credentials:
     """Docker's AuthConfig. InvalidArgument for what is none."""
     given = _object(data)

@@ -40,6 +40,7 @@ VERBS: Final[dict[str, frozenset[Role]]] = {
     "container.commit": _DEVELOPERS,
     "image.view": _EVERYONE,
     "image.load": _DEVELOPERS,
+    "image.build": _DEVELOPERS,
     "image.pull": _DEVELOPERS,
     "image.push": _DEVELOPERS,
     "image.save": _DEVELOPERS,  # an image's files, as container.files_read

@@ -19,7 +19,8 @@ _FILTERS: Final = ("until", "unused-for", "id", "type", "inuse", "parent", "desc
 
 
 def prune(store: ImageStore, tenant: str, filters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """{"caches": [keys], "bytes": of their layers}. ``filters``: until and unused-for (a time since the last use), id (the start of a key). The others that Docker knows speak of what this cache has not; nothing matches them."""
+    """{"caches": [keys], "bytes": of their layers}. ``filters``: until and unused-for (a time since the last use), id (the start of a
+    key). The others that Docker knows speak of what this cache has not; nothing matches them."""
     for name in filters:
         if name not in _FILTERS:
             raise InvalidArgument(f"invalid filter '{name}'")

@@ -6,7 +6,7 @@
                      errorDetail and code, and perhaps {"images"}
     child            ends; the report, of which it holds the only other end, says so
 
-``question`` is a file in memory: {"request": BuildRequest, "early": what came of the tar already, base64, "registries": {host: AuthConfig}}.
+``question`` is a file in memory: {"request": BuildRequest, "early": what came of the tar, base64, "registries": {host: AuthConfig}}.
 
 Why a process: a build takes minutes and packs, hashes and unpacks whole layers, which would hold up the agent's clients; it ends at once
 when it is killed, and counts as its tenant's, in whose cgroup it is born. Why forked: the builder's imports take longer than a small build.

@@ -1,4 +1,4 @@
-"""Ops ``build``, ``build_prune``, ``build_usage``. A build waits for its turn here, then a child of engine.builds.yard speaks to its client.
+"""Ops ``build``, ``build_prune``, ``build_usage``. A build waits for its turn here, then a child of the yard has its client.
 
 Turns are given to tenants, not to builds: a free place goes to the tenant of those who wait that has the fewest builds under way, and
 among equals to the one that was served longest ago. Who hangs up while waiting leaves the queue.
