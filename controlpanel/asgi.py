@@ -29,6 +29,7 @@ from django.conf import settings
 
 from controlpanel.base import database, live, static, uploads
 from controlpanel.builds import services as builds
+from controlpanel.builds.api import UPLOADS as BUILD_UPLOADS
 from controlpanel.dockerapi import app as dockerapi
 from controlpanel.events import autoremove, follower
 from controlpanel.files.api import UPLOADS as FILE_UPLOADS
@@ -42,7 +43,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_UPLOADS = (FILE_UPLOADS, IMAGE_UPLOADS)  # requests whose bodies are read while they arrive
+_UPLOADS = (FILE_UPLOADS, IMAGE_UPLOADS, BUILD_UPLOADS)  # requests whose bodies are read while they arrive
 _websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 

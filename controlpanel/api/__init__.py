@@ -16,6 +16,7 @@ from ninja import NinjaAPI
 from controlpanel.api.containers import router as looks
 from controlpanel.api.images import router as unused
 from controlpanel.base import rest
+from controlpanel.builds.api import router as builds
 from controlpanel.containers.api import router as containers
 from controlpanel.containers.lifecycle_api import router as lifecycle
 from controlpanel.containers.resource_api import router as resources
@@ -54,6 +55,7 @@ for tag, router in (
     ("images", images),
     ("images", registries),
     ("images", unused),
+    ("builds", builds),
 ):
     api.add_router("", router, tags=[tag])
 

@@ -111,6 +111,11 @@ async def start(
         task.result()
 
 
+async def text_body(text: str) -> AsyncIterator[bytes]:
+    """A Dockerfile alone, which the builder takes in place of a tar."""
+    yield text.encode()
+
+
 async def _told(body: AsyncIterator[bytes], uploaded: asyncio.Future[None]) -> AsyncIterator[bytes]:
     try:
         async for chunk in body:
@@ -215,8 +220,8 @@ async def _upload(body: AsyncIterator[bytes] | None, writer: asyncio.StreamWrite
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in ():
-        yield chunk
+    return
+    yield b""
 
 
 # -- rows ------------------------------------------------------------------------------------------
