@@ -27,6 +27,7 @@ _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _MAX_ERROR: Final = 64 << 10
 _MAX_HOPS: Final = 10
+_SOME: Final = 256 << 10
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _AGENT: Final = "slipway"
 _QUERY: Final = "/%:@!$&'()*+,;=~-._?[]"
@@ -72,19 +73,18 @@ class Answer:
             raise InvalidArgument(f"the registry sent a wrong Content-Length: {text[:40]!r}")
         return int(text)
 
-    def readinto(self, buffer: memoryview) -> int:
-        """0 at the end. Raises Broken."""
+    def some(self) -> bytes:
+        """What has come, and at most so much; b"" at the end. Raises Broken."""
         try:
-            return self.response.readinto(buffer)
+            return self.response.read1(_SOME)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Broken("unexpected EOF" if isinstance(error, http.client.HTTPException | ConnectionError) else _silence(error)) from None
 
     def read(self, limit: int) -> bytes:
         """All of it. InvalidArgument when it is more than ``limit`` bytes."""
         data = bytearray()
-        buffer = memoryview(bytearray(64 << 10))
-        while count := self.readinto(buffer):
-            data += buffer[:count]
+        while piece := self.some():
+            data += piece
             if len(data) > limit:
                 raise InvalidArgument(f"the registry's answer is larger than {limit} bytes, the limit of this host")
         if self.response.length:  # of what was announced that much did not come
@@ -92,7 +92,7 @@ class Answer:
         return bytes(data)
 
     def close(self) -> None:
-        if not self.response.length and not self.response.chunked:
+        if self.response.length == 0 and not self.response.chunked:
             self.response.read()  # nothing: now it knows that it has ended
         if self.response.isclosed() and not self.response.will_close and not self.response.length:
             self._pool.give(place_of(self.url), self._connection)
@@ -194,7 +194,7 @@ class Registry:
         raise Unavailable(f"{_go(method, first)}: stopped after {_MAX_HOPS} redirects")
 
     def _send(self, method: str, url: str, place: Place, headers: Mapping[str, str], body: Body | None) -> Answer:
-        """Once, but for a kept connection that its peer has closed meanwhile."""
+        """Once, but for a kept connection that its peer closed just now."""
         while True:
             connection = self._pool.take(place)
             stale = connection.used
@@ -205,7 +205,7 @@ class Registry:
                 raise Broken(f"{_go(method, url)}: {broken.message}") from None
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if not stale or isinstance(error, TimeoutError):
+                if not stale or body is not None or method not in ("GET", "HEAD") or isinstance(error, TimeoutError):
                     raise Broken(f"{_go(method, url)}: {_unheard(error)}") from None
             except BaseException:
                 connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import socket
 import ssl
 import threading
@@ -140,9 +141,12 @@ class Pool:
 
     def take(self, place: Place) -> Connection:
         with self._lock:
-            idle = self._idle.get(place)
-            if idle:
-                return idle.pop()
+            idle = self._idle.get(place, [])
+            while idle:
+                kept = idle.pop()
+                if not _has_ended(kept):
+                    return kept
+                kept.close()
             context = self._context(place) if place.scheme == "https" else None
         return Connection(place, self._reach, context, self._silence_s)
 
@@ -162,6 +166,15 @@ class Pool:
         if key not in self._contexts:
             self._contexts[key] = self._trust.get(key, Trust()).context()
         return self._contexts[key]
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether its peer has closed it, or says something that nobody asked for."""
+    if connection.sock is None:
+        return True
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def headers_of(response: http.client.HTTPResponse, name: str) -> list[str]:

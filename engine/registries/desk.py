@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -197,12 +198,16 @@ class Blob(Readable):
     def __init__(self, session: Session, words: dict[str, Any], tell: Tell = lambda _message: None) -> None:
         self._tell = tell
         self._ended = False
+        self._last: dict[str, Any] | None = None  # of the line, when it came before the end of the bytes
         self.ok: dict[str, Any] = {}
         self._fd, its = os.pipe2(os.O_CLOEXEC)
         try:
             with contextlib.suppress(OSError):  # more pipes than a user may have of that size
                 fcntl.fcntl(its, fcntl.F_SETPIPE_SZ, _PIPE)
             self._line = session.begin(words, its)
+            self._poll = select.poll()
+            for each in (self._fd, self._line.fileno()):
+                self._poll.register(each, select.POLLIN)
         except BaseException:
             os.close(self._fd)
             raise
@@ -212,9 +217,18 @@ class Blob(Readable):
     def read(self, size: int = _PIPE, /) -> bytes:
         if self._ended:
             return b""
+        while self._last is None:
+            ready = dict(self._poll.poll())
+            if self._fd in ready:
+                break
+            message = _next(self._line)
+            if "wait" in message:
+                self._tell(message)
+            else:
+                self._last = message
         data = os.read(self._fd, size)
         if not data:
-            self.ok = finish(self._line, self._tell)
+            self.ok = _end(self._last) if self._last is not None else finish(self._line, self._tell)
             self._ended = True
         return data
 
@@ -229,15 +243,21 @@ class Blob(Readable):
 def finish(line: socket.socket, tell: Tell) -> dict[str, Any]:
     """Reads a question's line to its end."""
     while True:
-        try:
-            message = protocol.receive(line)
-        except OSError:
-            message = None
-        if message is None:
-            raise errors.Unavailable(_ENDED)
-        words, _fds = message
-        if "error" in words:
-            raise errors.from_json(words["error"])
-        if "ok" in words:
-            return dict(words["ok"])
-        tell(words)
+        message = _next(line)
+        if "ok" in message or "error" in message:
+            return _end(message)
+        tell(message)
+
+
+def _next(line: socket.socket) -> dict[str, Any]:
+    try:
+        message = protocol.receive(line)
+    except OSError:
+        message = None
+    return message[0] if message is not None else {"error": errors.Unavailable(_ENDED).to_json()}
+
+
+def _end(message: dict[str, Any]) -> dict[str, Any]:
+    if "error" in message:
+        raise errors.from_json(message["error"])
+    return dict(message["ok"])

@@ -10,7 +10,6 @@ from engine.errors import EngineError, InvalidArgument, Unavailable
 from engine.registries.client import ATTEMPTS, Answer, Registry
 from engine.registries.faults import RETRIED, Broken
 
-_BUFFER: Final = 256 << 10
 _BREAKS: Final = 200  # of one blob, however much each try brought
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)", re.ASCII)
 
@@ -73,11 +72,10 @@ class _Download:
         return self.written
 
     def _copy(self, answer: Answer, skip: int) -> None:
-        buffer = memoryview(bytearray(_BUFFER))
-        while count := answer.readinto(buffer):
-            piece = buffer[:count]
+        while data := answer.some():
+            piece = memoryview(data)
             if skip:
-                known = min(skip, count)
+                known = min(skip, len(data))
                 piece, skip = piece[known:], skip - known
             if self.written + len(piece) > self._size:
                 raise InvalidArgument(f"unexpected size of {self._digest}: more than the {self._size} bytes of its manifest")

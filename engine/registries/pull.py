@@ -93,12 +93,14 @@ class Pull:
         self._store, self._fetches, self._tenant, self._session = store, fetches, tenant, session
         self._reference = reference
         self._platform = Platform.parse(platform) if platform else host_platform()
-        self._cancelled = threading.Event()
+        self._cancelled = False  # by who asked
+        self._stop = threading.Event()  # for the threads: cancelled, or one of them failed
         self._lines: queue.SimpleQueue[Line | _Layer | Future[None]] = queue.SimpleQueue()
 
     def cancel(self) -> None:
         """Everything under way ends soon, and nothing of it stays."""
-        self._cancelled.set()
+        self._cancelled = True
+        self._stop.set()
         self._session.close()
 
     def __iter__(self) -> Iterator[Line]:
@@ -107,9 +109,7 @@ class Pull:
             try:
                 yield from self._one(self._reference)
             except EngineError as error:
-                if self._cancelled.is_set():
-                    raise Unavailable(_CANCELLED) from error
-                raise words.of_pull(error, self._reference) from error
+                raise self._explained(error) from error
 
     def every_tag(self) -> Iterator[Line]:
         """``docker pull --all-tags``."""
@@ -121,7 +121,10 @@ class Pull:
                 for tag in tags:
                     yield from self._one(replace(self._reference, tag=tag, digest=""))
             except EngineError as error:
-                raise words.of_pull(error, self._reference) from error
+                raise self._explained(error) from error
+
+    def _explained(self, error: EngineError) -> EngineError:
+        return Unavailable(_CANCELLED) if self._cancelled else words.of_pull(error, self._reference)
 
     def _one(self, reference: Reference) -> Iterator[Line]:
         image = self._look(reference)
@@ -206,9 +209,10 @@ class Pull:
             shared = [number for number, chain_id in enumerate(record.chain_ids) if chain_id in wanted] if record else []
             if record is None or not shared or all(wanted[record.chain_ids[number]].known for number in shared):
                 continue
-            digits = blobs.of_layers(self._store, record)
-            for number in shared:
-                wanted[record.chain_ids[number]].known = digits[number]
+            with suppress(EngineError):  # its own blobs are gone: it helps nobody
+                digits = blobs.of_layers(self._store, record)
+                for number in shared:
+                    wanted[record.chain_ids[number]].known = digits[number]
 
     def _work(self, image: _Image, folder: Path, adopted: list[str]) -> Iterator[Line]:
         """In threads, the base first; each is adopted, and told so, when all below it are."""
@@ -217,9 +221,17 @@ class Pull:
             yield words.status("Already exists" if layer.known else "Pulling fs layer", layer.short)
         for layer in fresh[AT_ONCE:]:
             yield words.status("Waiting", layer.short)
-        done: set[int] = {layer.number for layer in image.layers if layer.known}
+        try:
+            yield from self._in_threads(image, fresh, folder, adopted)
+        except BaseException:
+            for layer in fresh:  # followers of ours go their own way
+                if layer.fetch is not None:
+                    layer.fetch.move(Step.FAILED)
+            raise
+
+    def _in_threads(self, image: _Image, fresh: Sequence[_Layer], folder: Path, adopted: list[str]) -> Iterator[Line]:
+        done = {layer.number for layer in image.layers if layer.known}
         waiting, following = len(fresh), 0
-        failure: BaseException | None = None
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as pool:
             futures = [pool.submit(self._layer, layer, folder) for layer in fresh]
             for future in futures:
@@ -234,29 +246,18 @@ class Pull:
                         done.add(line.number)
                     else:
                         waiting -= 1
-                        failure = failure or line.exception()
-                        if failure is not None:
-                            break
+                        line.result()
                     while following in done:
                         layer = image.layers[following]
                         following += 1
                         if not layer.known:
                             yield from self._settle(image, layer, adopted)
-                if failure is not None:
-                    raise failure
             except BaseException:
-                self._give_up(fresh)
+                self._stop.set()  # what is under way stops at its next byte
+                self._session.close()
                 for future in futures:
                     future.cancel()
                 raise
-
-    def _give_up(self, fresh: Sequence[_Layer]) -> None:
-        """What is under way stops at its next byte; followers of ours go their own way."""
-        self._cancelled.set()
-        self._session.close()
-        for layer in fresh:
-            if layer.fetch is not None and layer.prepared is not None:
-                layer.fetch.move(Step.FAILED)
 
     def _settle(self, image: _Image, layer: _Layer, adopted: list[str]) -> Iterator[Line]:
         """The layer becomes the host's, unless another pull's has."""
@@ -276,7 +277,7 @@ class Pull:
 
     def _layer(self, layer: _Layer, folder: Path) -> None:
         """Leads, or follows until it is the host's; a leader that failed is followed by whoever comes first."""
-        while not self._cancelled.is_set():
+        while not self._stop.is_set():
             fetch, leads = self._fetches.join((self._tenant, layer.chain_id, layer.descriptor.digest))
             if leads:
                 self._lead(layer, folder, fetch)
@@ -291,7 +292,7 @@ class Pull:
         step = Step.FETCHING
         while step is Step.FETCHING:
             step = fetch.wait(Step.FETCHING, _LOOK_S)
-            if self._cancelled.is_set():
+            if self._stop.is_set():
                 raise Unavailable(_CANCELLED)
             self._lines.put(progress("Downloading", layer.short, fetch.read_bytes, layer.descriptor.size))
         if step is Step.FAILED:
@@ -301,7 +302,7 @@ class Pull:
             with suppress(FileNotFoundError, FileExistsError):  # it has become the host's content already
                 os.link(fetch.blob, file)
         self._say_fetched(layer)
-        while step is Step.FETCHED and not self._cancelled.is_set():
+        while step is Step.FETCHED and not self._stop.is_set():
             step = fetch.wait(Step.FETCHED, _LOOK_S)
         if step is not Step.ADOPTED:
             file.unlink(missing_ok=True)
@@ -331,24 +332,23 @@ class Pull:
         layer.file = folder / f"blob{layer.number}"
         present = self._store.layers.has(layer.chain_id)
         algorithm = descriptor.digest.partition(":")[0]
-        named = hashlib.new(algorithm)  # sha256: the file is hashed with it anyway
-        stages: list[Callable[[Chunks], Chunks]] = []
+        named = hashlib.new(algorithm)
+        failures: list[EngineError] = []
         try:
             with Keeping(layer.file) as kept, self._session.blob(descriptor.digest, descriptor.size, self._waits(layer)) as stream:
-                stages.append(kept)
-                if algorithm != "sha256":
-                    stages.append(lambda source: hashed(source, named))
-                source: Chunks = counted(chunks(stream), self._teller(layer, fetch))
-                for stage in stages:
-                    source = stage(source)
+                source = kept(_watched(counted(chunks(stream), self._teller(layer, fetch)), failures))
+                if algorithm != "sha256":  # by which the file is hashed anyway
+                    source = hashed(source, named)
                 try:
                     if present:
                         _check(source, layer.diff_id, limits.layer_bytes)
                     else:
-                        layer.prepared = layers.prepare(_AsStream(source), folder / f"layer{layer.number}", limits, diff_id=layer.diff_id)
+                        place = folder / f"layer{layer.number}"
+                        layer.prepared = layers.prepare(_AsStream(source), place, limits, diff_id=layer.diff_id)
                 except InvalidArgument:
-                    drain(source)  # bytes that are not what the manifest names explain themselves by their digest
-                    self._verify(layer, kept, named)
+                    if not failures:  # bytes that are not what the manifest names explain themselves by their digest
+                        drain(source)
+                        self._verify(layer, kept, named)
                     raise
             self._verify(layer, kept, named)
         except OSError as error:
@@ -366,7 +366,7 @@ class Pull:
 
         def tell(read: int) -> None:
             nonlocal told
-            if self._cancelled.is_set():
+            if self._stop.is_set():
                 raise Unavailable(_CANCELLED)
             if read > size:
                 raise InvalidArgument(f"unexpected size of {layer.descriptor.digest}: more than the {size} bytes of its manifest")
@@ -455,6 +455,15 @@ class Pull:
                     if chain_id not in wanted:
                         store.layers.discard(chain_id)
             sweep_soon(store.config.trash)
+
+
+def _watched(source: Chunks, failures: list[EngineError]) -> Chunks:
+    """The same chunks; what keeps them from coming is noted."""
+    try:
+        yield from source
+    except EngineError as error:
+        failures.append(error)
+        raise
 
 
 def _check(source: Chunks, diff_id: str, limit_bytes: int) -> None:

@@ -84,6 +84,10 @@ def exists(registry: Registry, repository: str, digest: str, *, push: bool = Fal
         answer = registry.call("HEAD", f"/v2/{repository}/blobs/{digest}", scopes=(scope,), expect=(200,))
     except NotFound:
         return False
+    except (PermissionDenied, Unauthenticated) as error:
+        if "status" not in error.detail:
+            raise
+        return False  # an answer to HEAD has no words: what it refuses, the next request explains
     answer.close()
     return True
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_CACHE = ROOT / ".venv" / "debian"
+CACHE = ROOT / ".venv" / "debian"
 _START_S = 20.0
 
 
@@ -42,14 +42,14 @@ def binary(package: str, name: str) -> str | None:
     """The program of a Debian package that is not installed: downloaded and unpacked once. None where there is no Debian to ask."""
     if found := shutil.which(name):
         return found
-    path = _CACHE / package / "usr" / "bin" / name
+    path = CACHE / package / "usr" / "bin" / name
     if not path.exists() and shutil.which("apt-get"):
-        folder = _CACHE / f".{package}"
+        folder = CACHE / f".{package}"
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(subprocess.CalledProcessError):
             subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True)
             for archive in folder.glob("*.deb"):
-                subprocess.run(["dpkg-deb", "-x", archive, _CACHE / package], check=True)
+                subprocess.run(["dpkg-deb", "-x", archive, CACHE / package], check=True)
         shutil.rmtree(folder)
     return str(path) if path.exists() else None
 
@@ -62,12 +62,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, htpasswd: str = "", tls: tuple[Path, Path] | None = None, token: dict[str, str] | None = None
+    folder: Path,
+    *,
+    htpasswd: str = "",
+    tls: tuple[Path, Path] | None = None,
+    token: dict[str, str] | None = None,
+    address: str = "127.0.0.1",
 ) -> Iterator[DebianRegistry]:
     """``htpasswd``: a line of that file; ``tls``: certificate and key; ``token``: realm, service, issuer, rootcertbundle."""
     program = binary("docker-registry", "docker-registry")
     assert program is not None
-    host = f"127.0.0.1:{free_port()}"
+    host = f"{address}:{free_port()}"
     config = [
         "version: 0.1", "log: {level: info, accesslog: {disabled: false}}", "http:", f"  addr: {host}", "  secret: x",
         *([f"  tls: {{certificate: {tls[0]}, key: {tls[1]}}}"] if tls else []),

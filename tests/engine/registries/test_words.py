@@ -87,7 +87,9 @@ def test_endpoints_in_their_order() -> None:
     assert len(settings.endpoints(config, "127.0.0.1:1", mirrors=True)) == 2
 
 
-@pytest.mark.parametrize("url", ["ftp://x/", "http:///x", "http://x:99999999/", "file:///etc/passwd", "http://x/\r\nHost: y", "//x", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http:///x", "http://x:99999999/", "file:///etc/passwd", "http://x/\r\nHost: y", "//x", "http://[::1"]
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(EngineError):
         place_of(url)
@@ -101,7 +103,10 @@ _json = st.recursive(
 _members = st.sampled_from(["schemaVersion", "mediaType", "config", "layers", "manifests", "digest", "size", "platform", "annotations"])
 
 
-@given(st.dictionaries(_members, _json | st.dictionaries(_members, _json, max_size=4) | st.lists(st.dictionaries(_members, _json), max_size=2)))
+_values = _json | st.dictionaries(_members, _json, max_size=4) | st.lists(st.dictionaries(_members, _json), max_size=2)
+
+
+@given(st.dictionaries(_members, _values))
 def test_any_document_is_read_or_refused(members: dict[str, Any]) -> None:
     for media_type in (OCI_MANIFEST, OCI_INDEX, ""):
         with contextlib.suppress(EngineError):

@@ -89,6 +89,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLError):
+            if self.toy.scheme == "http" and self.connection.recv(1, socket.MSG_PEEK) == b"\x16":  # a client tries TLS first
+                self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                return
             super().handle()
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
