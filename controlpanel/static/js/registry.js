@@ -91,13 +91,15 @@ for (const form of document.querySelectorAll("form[data-transfer]")) {
     }
     stop = new AbortController();
     const board = new Board(form.querySelector("[data-said]"));
-    button.disabled = !(cancel.hidden = false);
+    button.disabled = true;
+    cancel.hidden = false;
     try {
       await transfer(form, stop.signal, board);
     } catch {
       board.say(form.dataset.broken, true);
     }
-    button.disabled = !(cancel.hidden = true);
+    button.disabled = false;
+    cancel.hidden = true;
     button.removeAttribute("aria-busy");
   });
   form.addEventListener("input", () => {
