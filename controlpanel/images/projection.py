@@ -110,7 +110,7 @@ def no_such_image(name: str) -> NotFound:
 
 def _reference(name: str) -> str | None:
     try:
-        return str(Reference.parse(name))
+        return Reference.parse(name).key
     except InvalidArgument:
         return None
 

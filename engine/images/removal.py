@@ -219,7 +219,7 @@ def _as_name(name: str, image_id: str) -> str | None:
     digits = image_id_prefix(name)
     if digits is not None and image_id.removeprefix("sha256:").startswith(digits):
         return None
-    return str(Reference.parse(name))
+    return Reference.parse(name).key
 
 
 def _as_the_tenant_sees_it(store: ImageStore, tenant: str, holding: Holding, image_id: str) -> list[str]:

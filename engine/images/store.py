@@ -107,7 +107,7 @@ class ImageStore:
                 return f"sha256:{digits}"
             raise NotFound(f"No such image: {name}")
         try:
-            ref = str(Reference.parse(name))
+            ref = Reference.parse(name).key
         except InvalidArgument:
             if digits is None:
                 raise
