@@ -27,11 +27,14 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
-from controlpanel.base import live, static, uploads
+from controlpanel.base import database, live, static, uploads
+from controlpanel.builds import services as builds
+from controlpanel.builds.api import UPLOADS as BUILD_UPLOADS
 from controlpanel.dockerapi import app as dockerapi
 from controlpanel.events import autoremove, follower
-from controlpanel.files.api import UPLOADS
+from controlpanel.files.api import UPLOADS as FILE_UPLOADS
 from controlpanel.hosts import dispatch, sweep
+from controlpanel.images.api import UPLOADS as IMAGE_UPLOADS
 from controlpanel.urls import websocket_urlpatterns
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_UPLOADS = (FILE_UPLOADS, IMAGE_UPLOADS, BUILD_UPLOADS)  # requests whose bodies are read while they arrive
 _websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 
@@ -59,7 +63,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _to_django(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["method"] == "PUT" and UPLOADS.fullmatch(scope["path"]):
+    if scope["method"] == "PUT" and any(upload.fullmatch(scope["path"]) for upload in _UPLOADS):
         await uploads.streamed(_django, scope, receive, send)
     else:
         await _django(scope, receive, send)
@@ -71,6 +75,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await live.start()
     dispatch.dispatcher()  # its connections open now, not at the first request
     settle = await sweep.at_start()
+    await database.run(builds.lost)
     beside = [asyncio.create_task(follower.follow()), asyncio.create_task(settle())]
     await send({"type": "lifespan.startup.complete"})
     await receive()

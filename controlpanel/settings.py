@@ -101,6 +101,7 @@ INSTALLED_APPS = [
     "controlpanel.containers",
     "controlpanel.events",
     "controlpanel.execs",
+    "controlpanel.builds",
 ]
 INSTALLED_APPS += [f"controlpanel.{name}" for name in ("dashboard",) if (BASE_DIR / "controlpanel" / name / "__init__.py").exists()]
 

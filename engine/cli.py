@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-from engine import ceilings, cli_exec, errors, terminal
+from engine import ceilings, cli_build, cli_exec, cli_registry, errors, terminal
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.images.demo import NAME as DEMO_IMAGE
@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     load = verbs.add_parser("load", help="docker-archive or OCI layout from a file or stdin")
     load.add_argument("-i", "--input", default="-")
     load.set_defaults(command=_load)
+    cli_registry.add_parsers(verbs)
+    cli_build.add_parser(verbs)
     ceiling = verbs.add_parser("ceiling", help="what the tenant may have beyond what every tenant may; root of this machine says so")
     ceiling.add_argument("--grant", action="append", default=[], metavar="/dev/NAME[:rwm]", help="a device that it may ask for")
     ceiling.add_argument("--revoke", action="append", default=[], metavar="/dev/NAME")
@@ -145,13 +147,15 @@ def _spec(engine: Engine, asked: argparse.Namespace) -> ContainerSpec:
 
 
 def _image(engine: Engine, tenant: str, name: str) -> ImageRecord:
-    """The demo image is made on the spot when it is asked for, so that a first try needs nothing else."""
+    """The demo image is made on the spot when it is asked for, so that a first try needs nothing else; another is pulled."""
     try:
         return engine.images.resolve(tenant, name)
-    except errors.NotFound as error:
-        if str(Reference.parse(name)) != DEMO_IMAGE:
-            raise errors.NotFound(f"{error.message}: bring one by python3 -m engine load -i FILE", exit_code=DAEMON_ERROR) from error
-        load_demo(engine.images)
+    except errors.NotFound:
+        if str(Reference.parse(name)) == DEMO_IMAGE:
+            load_demo(engine.images)
+        else:
+            print(f"Unable to find image '{name}' locally", file=sys.stderr)
+            cli_registry.pull(engine, tenant, name)
         return engine.images.resolve(tenant, name)
 
 

@@ -11,8 +11,10 @@
     containers/<id>/          spec.json config.json start.json exit.json stop.json hosts hostname resolv.conf log/
     names/<tenant>/<name>     the id of the container of that name; made with O_EXCL
     rootfs/<id>/{upper,work}  what a container wrote
+    builds/cache/<tenant>/    steps of its builds, by the digest of what went into them (engine/builds/cache.py); builds/running/ those under way
     t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
     trash/                    renamed here, removed later; emptied at start
+  etc/certs.d/<registry>/     its authorities and our certificate for it (engine/registries/settings.py)
   content/blobs/sha256/<hex>  root:slipway 0750: immutable, written by rename; the registry serves the same files
   panel/                      slipway 0700: database, keys
   log/                        the parts' own logs
@@ -83,12 +85,20 @@ class EngineConfig:
         return self.engine / "rootfs"
 
     @cached_property
+    def builds(self) -> Path:
+        return self.engine / "builds"
+
+    @cached_property
     def mapped(self) -> Path:
         return self.engine / "t"
 
     @cached_property
     def trash(self) -> Path:
         return self.engine / "trash"
+
+    @cached_property
+    def registry_certificates(self) -> Path:
+        return self.data / "etc" / "certs.d"
 
     @cached_property
     def keeper_socket(self) -> Path:
@@ -112,3 +122,28 @@ class EngineConfig:
 
     def container(self, container_id: str) -> Path:
         return self.containers / container_id
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """What the operator says of registries. Each word is host[:port] or a network (10.0.0.0/8); a mirror is a URL."""
+
+    mirrors: tuple[str, ...] = ()  # asked first for images of the default registry
+    insecure: tuple[str, ...] = ()  # without TLS, or with a certificate that nobody vouches for
+    allowed: tuple[str, ...] = ()  # may be reached although they are this machine or in a closed network
+    silence_s: float = 30.0  # without a byte, and a connection counts as broken
+
+    @classmethod
+    def from_environment(cls) -> RegistryConfig:
+        """Raises ValueError for a mirror that is no URL, a silence that is no number."""
+        words = (_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), _words("SLIPWAY_REGISTRIES_ALLOWED"))
+        found = cls(*words, silence_s=float(os.environ.get("SLIPWAY_REGISTRY_SILENCE") or 30))
+        for mirror in found.mirrors:
+            if not mirror.startswith(("http://", "https://")):
+                raise ValueError(f"SLIPWAY_REGISTRY_MIRRORS: {mirror} does not begin with http:// or https://")
+        return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Lower case, separated by commas."""
+    return tuple(word.strip().rstrip("/").lower() for word in os.environ.get(name, "").split(",") if word.strip())

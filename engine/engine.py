@@ -8,8 +8,9 @@ engine.recovery's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ from engine.model.resources import Resources
 from engine.model.tenant import TenantHost
 from engine.networks import Networks
 from engine.records import Records
+from engine.registries import origins
+from engine.registries.registries import Recorded, Registries, Transfer
 from engine.restarts import Restart
 from engine.runtime.client import KeeperClient
 from engine.spec import options
@@ -48,6 +51,7 @@ class Engine:
         self.tenants = Tenants(config)
         self.instance = self.tenants.instance()
         self.images = ImageStore(config)
+        self.registries = Registries(config, self.tenants, self.images)
         self.networks = Networks(config, self.instance)
         self.keeper = KeeperClient(config)
         self.records = Records(config)
@@ -74,6 +78,7 @@ class Engine:
             return
         self.networks.remove_tenant(tenant)
         self.images.forget_tenant(name)
+        origins.forget(self.config, name)
         ceilings.forget(self.config, name)
         self.end_file_work(name)
         cgroups.remove(self.tenant_cgroup(name))
@@ -81,8 +86,11 @@ class Engine:
 
     # -- life of a container ---------------------------------------------------------------------
 
-    def create(self, spec: ContainerSpec) -> ContainerState:
-        """Records it and makes its writable layer; nothing runs. The same spec twice is once."""
+    def create(self, spec: ContainerSpec, *, mounts: Sequence[dict[str, Any]] = ()) -> ContainerState:
+        """Records it and makes its writable layer; nothing runs. The same spec twice is once.
+
+        ``mounts``: of the OCI config, behind those that every container has: folders of the engine's, for one run (engine.builds.mounting).
+        """
         check_spec(spec)
         options.check(spec)
         neighbours.check_create(self, spec)
@@ -94,6 +102,7 @@ class Engine:
         tenant = self.ensure_tenant(spec.tenant)
         self.images.resolve(spec.tenant, spec.image_id)  # NotFound for another tenant's, whatever the panel thinks
         config = self._new_config(spec, tenant)
+        config["mounts"] += mounts
         with ExitStack() as undo:
             if (self.config.rootfs / spec.id).exists():  # of a create that was killed: without a record it is nobody's
                 snapshots.remove(self.config, spec.id)
@@ -284,15 +293,25 @@ class Engine:
 
     # -- images ----------------------------------------------------------------------------------
 
-    def load(self, tenant: str, stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    def load(self, tenant: str, stream: BinaryIO, *, platform: str = "") -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker load``; the last is {"images": […]}."""
         self.ensure_tenant(tenant)
-        return self._with_records(tenant, self.images.load(tenant, stream))
+        return self._with_records(tenant, self.images.load(tenant, stream, platform=platform))
 
     def import_rootfs(self, tenant: str, stream: BinaryIO, *, ref: str, **words: Any) -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker import``; the last is {"images": […]}. ``words``: see ImageStore.import_rootfs."""
         self.ensure_tenant(tenant)
         return self._with_records(tenant, self.images.import_rootfs(tenant, stream, ref=ref or None, **words))
+
+    def pull(self, tenant: str, name: str, **words: Any) -> Transfer:
+        """Docker's progress lines of ``docker pull``; the last has {"images": […], "digest"}. ``words``: see Registries.pull."""
+        self.ensure_tenant(tenant)
+        return Recorded(self.registries.pull(tenant, name, **words), functools.partial(self._with_records, tenant))
+
+    def push(self, tenant: str, name: str, **words: Any) -> Transfer:
+        """Docker's progress lines of ``docker push``; after each tag one with {"images": […], "digest"}. ``words``: see Registries.push."""
+        self.ensure_tenant(tenant)
+        return Recorded(self.registries.push(tenant, name, **words), functools.partial(self._with_records, tenant))
 
     def _with_records(self, tenant: str, lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The store ends with the ids; who keeps rows needs the records and the tenant's names of them."""
@@ -309,15 +328,38 @@ class Engine:
                 }
                 for image_id in line["images"]
             ]
-            yield {"images": images}
+            yield {**line, "images": images}
 
-    def remove_image(self, tenant: str, name: str, *, force: bool = False) -> dict[str, Strings]:
+    def described(self, tenant: str, image_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
+        """As the last line of a load has them."""
+        (line,) = self._with_records(tenant, iter([{"images": list(image_ids)}]))
+        found: Sequence[dict[str, Any]] = line["images"]
+        return found
+
+    def remove_image(self, tenant: str, name: str, *, force: bool = False, prune: bool = True) -> dict[str, Strings]:
         """{"untagged": […], "deleted": […]}. Only the tenant's own containers are named when one stands in the way."""
+        in_use, running = self._users_of_images(tenant)
+        return self.images.remove(tenant, name, force=force, prune=prune, in_use=in_use, running=running)
 
-        def users(image_id: str, *, running: bool = False) -> Strings:
-            return [spec.id for spec, state in self.list(tenant) if spec.image_id == image_id and (not running or state.has_process)]
+    def prune_images(self, tenant: str, images: Sequence[str], *, named: bool) -> dict[str, Any]:
+        """See ImageStore.prune."""
+        in_use, running = self._users_of_images(tenant)
+        return self.images.prune(tenant, images, named=named, in_use=in_use, running=running)
 
-        return self.images.remove(tenant, name, force=force, in_use=users, running=lambda image_id: users(image_id, running=True))
+    def _users_of_images(self, tenant: str) -> tuple[Callable[[str], Strings], Callable[[str], Strings]]:
+        """Image id → ids of the tenant's containers of it; of those that run. Looked up once, when first asked."""
+
+        @functools.cache
+        def users() -> tuple[dict[str, Strings], dict[str, Strings]]:
+            all_of: dict[str, Strings] = {}
+            running_of: dict[str, Strings] = {}
+            for spec, state in self.list(tenant):
+                all_of.setdefault(spec.image_id, []).append(spec.id)
+                if state.has_process:
+                    running_of.setdefault(spec.image_id, []).append(spec.id)
+            return all_of, running_of
+
+        return lambda image_id: users()[0].get(image_id, []), lambda image_id: users()[1].get(image_id, [])
 
     # -- inside ----------------------------------------------------------------------------------
 

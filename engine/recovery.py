@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from engine import adoption, disk, errors, freezing
+from engine.builds.running import clear_dead as clear_dead_builds
 from engine.images import snapshots
 from engine.model.container import ContainerSpec
 from engine.runtime import exits
@@ -17,7 +18,7 @@ UNFINISHED_S: Final = 60.0  # a create takes milliseconds: what has no record af
 
 
 def recover(engine: Engine) -> None:
-    """Half-loaded images, trash, addresses and cgroups of containers that ended unseen. Idempotent."""
+    """Half-loaded images, killed builds, trash, addresses and cgroups of containers that ended unseen. Idempotent."""
     try:
         settle_lost(engine)
     except errors.Unavailable:
@@ -38,6 +39,7 @@ def recover(engine: Engine) -> None:
         except (errors.NotFound, errors.Unavailable):
             pass  # removed, or ended, meanwhile
     forget_unfinished(engine)
+    clear_dead_builds(engine)
     engine.networks.reconcile(live)
     engine.images.recover()
     disk.empty_trash(engine.config.trash)

@@ -35,8 +35,11 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[platforms.Platform]:
-    """One instance for the whole session, with the demo tenant. Whoever stops a part of it brings it back."""
-    with scratch.open_folder() as folder, platforms.running(folder) as instance:
+    """One instance for the whole session, with the demo tenant. Whoever stops a part of it brings it back.
+
+    Registries on 127.0.0.1 may be reached, on 127.0.0.9 not.
+    """
+    with scratch.open_folder() as folder, platforms.running(folder, SLIPWAY_REGISTRIES_ALLOWED="127.0.0.0/30") as instance:
         yield instance
 
 

@@ -20,11 +20,13 @@ by ``expires_at`` (0 = never) is answered with an error instead: nobody waits an
 | slipway.container.pause   | {"tenant", "id"}; the same for unpause                    | {"state"}                             |
 | slipway.container.update  | {"tenant", "id", "resources": Resources, "restart": RestartPolicy or null, "host_config"} | {"state"} |
 | slipway.image.tag         | {"tenant", "image_id", "ref"}                             | {}                                    |
-| slipway.image.remove      | {"tenant", "ref" or "image_id", "force"}                  | {"untagged": […], "deleted": […]}     |
+| slipway.image.remove      | {"tenant", "ref" or "image_id", "force", "no_prune"}      | {"untagged", "deleted", "images", "image_id"} |
+| slipway.image.prune       | {"tenant", "images": [id], "all": also named ones}        | {"untagged": {ref: id}, …, "bytes"} |
 | slipway.tenant.ensure     | {"tenant", "limits": Resources, "force_no_new_privileges"} | {"host": TenantHost}                 |
 | slipway.tenant.remove     | {"tenant"}                                                | {}                                    |
 | slipway.ping              | {} (on both queues)                                       | {"pid", "started_at_ns"}              |
 
+``deleted`` are ids of images and layers as Docker tells them, ``images`` those of images that the tenant has no longer.
 ``stop`` sends the signal and returns; the host escalates to SIGKILL after the timeout on its own timer (no task slot
 is held), and the panel's answer waits for the exit event. ``restart`` of what runs is a stop after which the agent starts it
 again, whatever becomes of the asker. ``wait`` is never a task.
@@ -45,8 +47,13 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | stats   | interval_s, count (0 = for ever)                                        | down: JSON lines, Docker's stats shape      |
 | sample  | –                                                                      | none; the ok line is one stats object       |
 | top     | options: ps(1)'s, "" = -ef                                             | none; the ok line is {"titles", "processes"} |
-| load    | –                                                                      | up: tar, half-close; down: JSON lines       |
-| import  | ref, changes: [str], message                                           | up: tar, half-close; down: JSON lines       |
+| load    | platform                                                               | up: tar, half-close; down: JSON lines       |
+| import  | ref, changes: [str], message, platform                                 | up: tar, half-close; down: JSON lines       |
+| pull    | ref, platform, credentials, every_tag: bool                            | down: JSON lines, then {"images", "digest", "ref"} |
+| push    | ref, credentials, every_tag                                            | down: JSON lines, as of pull for each tag   |
+| distribution | ref, credentials                                                 | none; the ok line is Docker's DistributionInspect |
+| login   | domain, credentials                                                    | none; the ok line is {"identity_token"}     |
+| save    | names: [str], platform                                                 | down: tar; ok: {"images": [{"id", "refs"}]} |
 | resize  | rows, columns                                                          | none                                        |
 | size    | –                                                                      | none; the ok line is {"bytes"} of its writable layer |
 | spec    | –                                                                      | none; the ok line is {"spec", "state"} of it |
@@ -63,6 +70,9 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | diff    | old, new: {"kind": "container" or "image", "id"}                       | down: {"done": {"count"}}, then JSON lines  |
 | diff_text | old, new, path                                                       | down: {"done": …} of engine.files.textdiff  |
 | commit  | config (or null), container_config, changes, ref, author, comment, pause | down: {"done": {"image": {"refs", "record"}}} |
+| build   | request: BuildRequest, registries: {host: AuthConfig}                  | up: tar, half-close; down: JSON lines       |
+| build_prune | filters: {name: [text]}                                            | none; the ok line is {"caches": [key], "bytes"} |
+| build_usage | –                                                                  | none; the ok line is {"steps": […]}         |
 | search  | ids, pattern, ignore_case, stdout, stderr, since_ns, until_ns, limit   | down: a JSON line a match, then {"done": …} |
 | log_use | –                                                                      | none; the ok line is {"containers": {id: bytes}} |
 | events  | since_seq: {container id: seq} or null                                 | down: JSON lines of Event; inventory first  |
@@ -94,6 +104,7 @@ UNPAUSE_CONTAINER: Final = "slipway.container.unpause"
 UPDATE_CONTAINER: Final = "slipway.container.update"
 TAG_IMAGE: Final = "slipway.image.tag"
 REMOVE_IMAGE: Final = "slipway.image.remove"
+PRUNE_IMAGES: Final = "slipway.image.prune"
 ENSURE_TENANT: Final = "slipway.tenant.ensure"
 REMOVE_TENANT: Final = "slipway.tenant.remove"
 PING: Final = "slipway.ping"

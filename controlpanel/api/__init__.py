@@ -14,13 +14,16 @@ from django.urls import path, re_path
 from ninja import NinjaAPI
 
 from controlpanel.api.containers import router as looks
+from controlpanel.api.images import router as unused
 from controlpanel.base import rest
+from controlpanel.builds.api import router as builds
 from controlpanel.containers.api import router as containers
 from controlpanel.containers.lifecycle_api import router as lifecycle
 from controlpanel.containers.resource_api import router as resources
 from controlpanel.execs.api import router as execs
 from controlpanel.files.api import router as files
 from controlpanel.images.api import router as images
+from controlpanel.images.registry_api import router as registries
 from controlpanel.tenants.api import router as tenants
 from controlpanel.tenants.rest import Bearer, Session
 from engine.errors import NotFound
@@ -50,6 +53,9 @@ for tag, router in (
     ("containers", execs),
     ("files", files),
     ("images", images),
+    ("images", registries),
+    ("images", unused),
+    ("builds", builds),
 ):
     api.add_router("", router, tags=[tag])
 

@@ -61,7 +61,7 @@ def read(asked: Object, host_config: Object) -> Options:
         "cap_add": tuple(strings(host_config, "CapAdd")),
         "cap_drop": tuple(strings(host_config, "CapDrop")),
         "group_add": tuple(strings(host_config, "GroupAdd")),
-        "ulimits": tuple(_ulimit(entry) for entry in objects(host_config, "Ulimits")),
+        "ulimits": ulimits(host_config),
         "sysctls": string_map(host_config, "Sysctls"),
         "oom_score_adj": integer(host_config, "OomScoreAdj"),
         "devices": tuple(_device(entry) for entry in objects(host_config, "Devices")),
@@ -112,6 +112,10 @@ def _check_shared_network(asked: Object, host_config: Object) -> None:
             raise InvalidArgument(sentence)
     if obj(asked, "ExposedPorts"):
         raise InvalidArgument("conflicting options: port exposing and the container type network mode")
+
+
+def ulimits(host_config: Object) -> tuple[Ulimit, ...]:
+    return tuple(_ulimit(entry) for entry in objects(host_config, "Ulimits"))
 
 
 def _ulimit(entry: Object) -> Ulimit:

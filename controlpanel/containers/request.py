@@ -95,7 +95,7 @@ def read(body: Object, *, container_id: str, tenant: str, name: str, image_id: s
         read_only_rootfs=flag(host_config, "ReadonlyRootfs"),
         tmpfs=tmpfs.read(host_config),
         shm_size_bytes=_shm_size(host_config),
-        extra_hosts=tuple(_extra_hosts(host_config)),
+        extra_hosts=tuple(extra_hosts(host_config)),
         dns=tuple(_dns(host_config)),
         dns_search=tuple(strings(host_config, "DnsSearch")),
         dns_options=tuple(strings(host_config, "DnsOptions")),
@@ -215,7 +215,7 @@ def _dns(host_config: Object) -> list[str]:
     return strings(host_config, "Dns")
 
 
-def _extra_hosts(host_config: Object) -> list[str]:
+def extra_hosts(host_config: Object) -> list[str]:
     for entry in strings(host_config, "ExtraHosts"):
         name, separator, address = entry.partition(":")
         if not name or not separator or not address:

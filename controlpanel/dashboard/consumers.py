@@ -44,7 +44,12 @@ CHUNK: Final = 64 << 10
 STATS_MAX: Final = 200  # containers of one page: as many rows as it shows
 TAIL_MAX: Final = 10_000
 CHANGES_EACH_S: Final = 1.0
-KINDS: Final = {"container": "container.view", "image": "image.view", "operation": "tenant.view"}  # → the verb it takes to hear of them
+KINDS: Final = {  # → the verb it takes to hear of them
+    "container": "container.view",
+    "image": "image.view",
+    "build": "image.view",
+    "operation": "tenant.view",
+}
 
 
 class PageConsumer(AsyncWebsocketConsumer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from controlpanel.dashboard import images, terminal, views
+from controlpanel.builds import views as builds
+from controlpanel.dashboard import images, registries, terminal, views
 from controlpanel.dashboard.consumers import PageConsumer
 from controlpanel.files import views as files
 
@@ -23,7 +24,16 @@ urlpatterns = [
     path("t/<str:tenant>/compare", files.compare),
     path("t/<str:tenant>/containers/", include("controlpanel.containers.urls")),
     path("t/<str:tenant>/images/", images.listing),
+    path("t/<str:tenant>/images/prune", images.prune),
+    path("t/<str:tenant>/images/registry", registries.registry),
     path("t/<str:tenant>/images/remove", images.remove),
+    path("t/<str:tenant>/images/tag", images.tag),
+    path("t/<str:tenant>/images/view/<path:name>", images.one),
+    path("t/<str:tenant>/builds/", builds.listing),
+    path("t/<str:tenant>/builds/new", builds.form),
+    path("t/<str:tenant>/builds/prune", builds.prune),
+    path("t/<str:tenant>/builds/<str:build_id>", builds.one),
+    path("t/<str:tenant>/builds/<str:build_id>/cancel", builds.cancel),
     path("t/<str:tenant>/operations/", views.operations),
     path("t/<str:tenant>/settings/", views.settings),
     path("t/<str:tenant>/settings/members", views.add_member),

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from controlpanel.containers import projection as containers
 from controlpanel.dockerapi.exchange import Exchange
-from controlpanel.images import projection as images
 from engine.errors import NotFound, PermissionDenied, Unavailable, Unsupported
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -49,14 +48,6 @@ def _container_verb(what: str) -> Handler:
     return answer
 
 
-def _image_verb(what: str) -> Handler:
-    async def answer(exchange: Exchange) -> None:
-        await images.image(exchange.actor, exchange.params["name"])
-        raise Unsupported(_sentence(what))
-
-    return answer
-
-
 def _verb(what: str) -> Handler:
     async def answer(_exchange: Exchange) -> None:
         raise Unsupported(_sentence(what))
@@ -87,17 +78,6 @@ _PLUGIN = 'plugin "{name}" not found'
 TABLE: Final[list[tuple[str, str, Handler]]] = [
     ("GET,POST", _C + "/checkpoints", _container_verb("checkpointing")),
     ("DELETE", _C + "/checkpoints/{name}", _container_verb("checkpointing")),
-    ("GET", "/images/search", _verb("search: no registry is reachable")),
-    ("GET", "/images/get", _verb("save")),
-    ("POST", "/images/prune", _verb("pruning of images")),
-    ("GET", "/images/{name}/get", _image_verb("save")),
-    ("POST", "/images/{name}/push", _image_verb("push: no registry is reachable")),
-    ("GET", "/distribution/{name}/json", _missing("{name}: no registry reachable yet")),
-    ("POST", "/build", _verb("build: docker load or import an image made elsewhere")),
-    ("POST", "/build/prune", _verb("a build cache")),
-    ("POST", "/build/cancel", _verb("build")),
-    ("POST", "/session", _verb("BuildKit: set DOCKER_BUILDKIT=0")),
-    ("POST", "/grpc", _verb("BuildKit: set DOCKER_BUILDKIT=0")),
     ("GET", "/volumes", _says({"Volumes": [], "Warnings": None})),
     ("POST", "/volumes/create", _verb("making volumes")),
     ("POST", "/volumes/prune", _verb("pruning of volumes")),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from controlpanel.containers.projection import ContainerView
 from controlpanel.dockerapi import versions, words
+from controlpanel.images.history import steps
 from controlpanel.images.projection import ImageView
 
 
@@ -28,19 +28,24 @@ def digests(view: ImageView) -> list[str]:
     return [ref for ref in view.refs if "@" in ref]
 
 
-def config(view: ImageView) -> dict[str, Any]:
-    """The ``config`` member, with the members that 1.51 always shows."""
+def labels(view: ImageView) -> dict[str, str]:
+    return (view.record.config.get("config") or {}).get("Labels") or {}
+
+
+_CONFIG: Final[dict[str, Any]] = {
+    "Cmd": None, "Entrypoint": None, "Env": None, "Labels": None, "OnBuild": None, "User": "", "Volumes": None, "WorkingDir": "",
+}  # fmt: skip
+# Members of a container's config that images were shown with before 1.50
+_LEGACY: Final[dict[str, Any]] = {
+    "AttachStderr": False, "AttachStdin": False, "AttachStdout": False, "Domainname": "", "Hostname": "", "Image": "", "OpenStdin": False,
+    "StdinOnce": False, "Tty": False,
+}  # fmt: skip
+
+
+def config(view: ImageView, version: tuple[int, int] = versions.API) -> dict[str, Any]:
+    """The ``config`` member, with the members that this version always shows."""
     given = dict(view.record.config.get("config") or {})
-    defaults = {
-        "Cmd": None,
-        "Entrypoint": None,
-        "Env": None,
-        "Labels": None,
-        "OnBuild": None,
-        "User": "",
-        "Volumes": None,
-        "WorkingDir": "",
-    }
+    defaults = _CONFIG if version >= (1, 50) else {**_CONFIG, **_LEGACY}
     out = {name: given.pop(name, default) for name, default in defaults.items()}
     for name in ("ArgsEscaped", "ExposedPorts", "Healthcheck", "Shell", "StopSignal"):
         if given.get(name):
@@ -48,28 +53,35 @@ def config(view: ImageView) -> dict[str, Any]:
     return out
 
 
-def _parent(view: ImageView) -> str:
-    """Of an image that was committed: the one below it. Image configs of others have no such member, or an old and empty one."""
-    parent = view.record.config.get("parent")
-    return parent if isinstance(parent, str) else ""
+def summary(
+    view: ImageView, shared_bytes: int = -1, users: Mapping[str, int] | None = None, version: tuple[int, int] = versions.API
+) -> dict[str, Any]:
+    """A line of ``GET /images/json``. ``shared_bytes`` -1: nobody asked. ``users``: containers by image id, None: nobody counted."""
+    line = dict(view.cache.get("summary") or view.cache.setdefault("summary", _summary(view)))
+    line["Containers"] = users.get(view.id, 0) if users is not None else -1
+    line["SharedSize"] = shared_bytes
+    if version < (1, 44):
+        line["VirtualSize"] = line["Size"]
+    if version < (1, 43) and not view.refs:
+        line["RepoTags"], line["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
+    return line
 
 
-def summary(view: ImageView, containers: Sequence[ContainerView] | None = None, *, shared_size: int = -1) -> dict[str, Any]:
-    """A line of ``GET /images/json``. ``containers``: those to count, None = not counted (-1)."""
+def _summary(view: ImageView) -> dict[str, Any]:
     return {
-        "Containers": sum(each.image_id == view.id for each in containers) if containers is not None else -1,
+        "Containers": -1,
         "Created": created_s(view.record.created),
         "Id": view.id,
         "Labels": (view.record.config.get("config") or {}).get("Labels"),
-        "ParentId": _parent(view),
+        "ParentId": view.record.parent,
         "RepoDigests": digests(view),
         "RepoTags": tags(view),
-        "SharedSize": shared_size,
+        "SharedSize": -1,
         "Size": view.record.size_bytes,
     }
 
 
-def describe(view: ImageView) -> dict[str, Any]:
+def describe(view: ImageView, version: tuple[int, int] = versions.API) -> dict[str, Any]:
     """``GET /images/{name}/json``"""
     oci = view.record.config
     history = [entry for entry in oci.get("history") or [] if isinstance(entry, dict)]
@@ -77,7 +89,7 @@ def describe(view: ImageView) -> dict[str, Any]:
         "Id": view.id,
         "RepoTags": tags(view),
         "RepoDigests": digests(view),
-        "Parent": _parent(view),
+        "Parent": view.record.parent,
         "Comment": str(history[-1].get("comment") or "") if history else "",
         "Created": view.record.created or words.rfc3339(0),
         "DockerVersion": str(oci.get("docker_version") or ""),
@@ -86,30 +98,26 @@ def describe(view: ImageView) -> dict[str, Any]:
         **({"Variant": oci["variant"]} if oci.get("variant") else {}),
         "Os": str(oci.get("os") or "linux"),
         "Size": view.record.size_bytes,
+        **({"VirtualSize": view.record.size_bytes} if version < (1, 44) else {}),
         "GraphDriver": {"Data": {}, "Name": "overlay2"},
         "RootFS": {"Type": "layers", "Layers": list(view.record.diff_ids)},
         "Metadata": {"LastTagTime": words.rfc3339(view.added_at_s * 1_000_000_000)},
-        "Config": config(view),
+        "Config": config(view, version),
     }
 
 
 def history(view: ImageView) -> list[dict[str, Any]]:
-    """Newest first. Sizes of single layers aren't recorded: all of the image's is shown at its last layer."""
-    entries = [entry for entry in view.record.config.get("history") or [] if isinstance(entry, dict)]
+    """Newest first."""
     lines: list[dict[str, Any]] = [
         {
-            "Comment": str(entry.get("comment") or ""),
-            "Created": created_s(str(entry.get("created") or "")),
-            "CreatedBy": str(entry.get("created_by") or ""),
+            "Comment": step.comment,
+            "Created": created_s(step.created),
+            "CreatedBy": step.created_by,
             "Id": "<missing>",
-            "Size": 0,
+            "Size": step.bytes,
             "Tags": None,
         }
-        for entry in reversed(entries)
+        for step in steps(view)
     ]
-    if not lines:
-        lines = [{"Comment": "", "Created": created_s(view.record.created), "CreatedBy": "", "Id": "<missing>", "Size": 0, "Tags": None}]
-    filled = next((index for index, entry in enumerate(reversed(entries)) if not entry.get("empty_layer")), 0)
-    lines[filled]["Size"] = view.record.size_bytes
-    lines[0] |= {"Id": view.id, "Tags": tags(view) or None}
-    return lines
+    lines[-1] |= {"Id": view.id, "Tags": tags(view) or None}
+    return lines[::-1]

@@ -1,4 +1,4 @@
-"""Ping, version, info, auth, disk usage."""
+"""Ping, version, info, auth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from controlpanel.containers import projection as containers
-from controlpanel.dockerapi import image_shapes, listing, shapes, versions
+from controlpanel.dockerapi import shapes, versions
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.words import rfc3339
 from controlpanel.images import projection as images
 from controlpanel.tenants.permissions import require
-from engine.errors import Unsupported
 from engine.model.container import Status
 
 _PING = [
@@ -51,11 +50,6 @@ async def version(exchange: Exchange) -> None:
             **common,
         }
     )
-
-
-async def auth(exchange: Exchange) -> None:
-    await exchange.read_body()
-    raise Unsupported("no registry reachable yet: there is nothing to log in to")
 
 
 async def info(exchange: Exchange) -> None:
@@ -146,21 +140,3 @@ def _machine() -> dict[str, Any]:
         "NCPU": os.cpu_count() or 1,
         "MemTotal": pages,
     }
-
-
-async def disk_usage(exchange: Exchange) -> None:
-    require(exchange.actor, "image.view")
-    require(exchange.actor, "container.view")
-    tenant = exchange.actor.tenant
-    assert tenant is not None
-    wanted = set(exchange.query.get("type", ())) or {"image", "container", "volume", "build-cache"}
-    views = await images.images(exchange.actor)
-    mine = await containers.containers(exchange.actor)
-    layers = {chain: view.record.size_bytes for view in views for chain in view.record.chain_ids[-1:]}
-    out: dict[str, Any] = {"LayersSize": sum(layers.values()) if "image" in wanted else 0}
-    out["Images"] = [image_shapes.summary(view, mine, shared_size=0) for view in views] if "image" in wanted else None
-    now = time.time()
-    out["Containers"] = [listing.summary(view, tenant.name, now) for view in mine] if "container" in wanted else None
-    out["Volumes"] = [] if "volume" in wanted else None
-    out["BuildCache"] = [] if "build-cache" in wanted else None
-    await exchange.reply_json(out)

@@ -23,8 +23,6 @@ from engine import errors
 from engine.model.reference import Reference
 
 MAX_LISTED: Final = 20_000  # changes that REST and a page show of one comparison
-_END: Final = 1024  # zero bytes that end a tar
-_ENOUGH: Final = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ async def download(actor: Actor, name: str, path: str) -> AsyncIterator[Download
     ok, reader, writer = await streams.open_stream("archive_get", view.spec.tenant, view.id, path=path, shown=name)
     try:
         await database.run(_told, actor, view.id, "archive-path", "container.files_read", {"path": path})
-        yield Download(view, ok["stat"], _whole(reader))
+        yield Download(view, ok["stat"], streams.whole_tar(reader))
     finally:
         writer.transport.abort()
 
@@ -83,18 +81,9 @@ async def export(actor: Actor, name: str) -> AsyncIterator[Download]:
     _ok, reader, writer = await streams.open_stream("export", view.spec.tenant, view.id)
     try:
         await database.run(_told, actor, view.id, "export", "container.export", {})
-        yield Download(view, {}, _whole(reader))
+        yield Download(view, {}, streams.whole_tar(reader))
     finally:
         writer.transport.abort()
-
-
-async def _whole(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    tail = b""
-    while data := await reader.read(_ENOUGH * 4):
-        tail = (tail + data[-_END:])[-_END:]
-        yield data
-    if tail != bytes(_END):
-        raise ConnectionAbortedError("the archive was cut off on the host")
 
 
 async def upload(

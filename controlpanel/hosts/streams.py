@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from workers import tickets
 
 VERSION: Final = 1
 BUFFER: Final = 1 << 20  # bytes read ahead; twice that stops the agent's side
+_TAR_END: Final = 1024  # zero bytes that end a tar
 ANSWER_TIMEOUT_S: Final = 30.0
 
 
@@ -54,3 +56,13 @@ async def open_stream(
         raise
     ok: dict[str, Any] = answer.get("ok") or {}
     return ok, reader, writer
+
+
+async def whole_tar(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """A tar that the agent sends. ConnectionAbortedError at its end when it was cut off."""
+    tail = b""
+    while data := await reader.read(BUFFER):
+        tail = (tail + data[-_TAR_END:])[-_TAR_END:]
+        yield data
+    if tail != bytes(_TAR_END):
+        raise ConnectionAbortedError("the archive was cut off on the host")

@@ -20,6 +20,7 @@ class Image(models.Model):
     config = models.JSONField()  # the OCI image config
     diff_ids = models.JSONField(default=list)
     chain_ids = models.JSONField(default=list)
+    layer_bytes = models.JSONField(default=list)  # of each layer, base first; [] of one that came before this was counted
     size_bytes = models.BigIntegerField()
     created = models.CharField(max_length=40, blank=True)  # RFC 3339, as the config says
     added_at = models.DateTimeField(auto_now_add=True)
@@ -46,6 +47,7 @@ class Image(models.Model):
             diff_ids=tuple(self.diff_ids),
             config=self.config,
             size_bytes=self.size_bytes,
+            layer_bytes=tuple(self.layer_bytes),
             created=self.created,
         )
 

@@ -5,9 +5,8 @@ Names resolve as on the host: a tenant's own first, then the public ones.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controlpanel.base import database, live
@@ -22,12 +21,13 @@ PUBLIC = live.EVERYONE
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """An image of a tenant (or public) with its names there, sorted."""
+    """An image of a tenant (or public) with its names there, sorted. ``cache`` is free for readers' serialised fragments of it."""
 
     record: ImageRecord
     refs: tuple[str, ...]
     public: bool
     added_at_s: int  # unix time
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -43,23 +43,41 @@ class _Shelf:
 
 
 _shelves: dict[int, _Shelf] = {}
+_lists: dict[int, tuple[_Shelf, _Shelf, list[ImageView]]] = {}  # the last merged list of a tenant, and what it was made of
 _generation: dict[int, int] = {}
 
 
 async def images(actor: Actor) -> list[ImageView]:
     """Own and public ones, newest first. An image that is both is shown once, with the names of both."""
-    own, public = await asyncio.gather(_shelf(actor.tenant_number), _shelf(PUBLIC))
+    number = actor.tenant_number
+    own, public = await _shelf(number), await _shelf(PUBLIC)
+    known = _lists.get(number)
+    if known is None or known[0] is not own or known[1] is not public:
+        known = _lists[number] = own, public, _merge(own, public)
+    return known[2]
+
+
+async def of_tenant(actor: Actor) -> list[ImageView]:
+    """Without the public ones, newest first."""
+    return _sorted((await _shelf(actor.tenant_number)).by_id)
+
+
+def _merge(own: _Shelf, public: _Shelf) -> list[ImageView]:
     merged = dict(public.by_id)
     for image_id, view in own.by_id.items():
         both = merged.get(image_id)
         refs = tuple(sorted({*view.refs, *(both.refs if both else ())}))
         merged[image_id] = ImageView(view.record, refs, view.public, view.added_at_s)
-    return sorted(merged.values(), key=lambda view: (view.record.created, view.id), reverse=True)
+    return _sorted(merged)
+
+
+def _sorted(views: dict[str, ImageView]) -> list[ImageView]:
+    return sorted(views.values(), key=lambda view: (view.record.created, view.id), reverse=True)
 
 
 async def image(actor: Actor, name: str) -> ImageView:
     """By reference, id or unique start of an id. NotFound and InvalidArgument with moby's sentences."""
-    own, public = await asyncio.gather(_shelf(actor.tenant_number), _shelf(PUBLIC))
+    own, public = await _shelf(actor.tenant_number), await _shelf(PUBLIC)
     return resolve(name, (own, public))
 
 
@@ -92,7 +110,7 @@ def no_such_image(name: str) -> NotFound:
 
 def _reference(name: str) -> str | None:
     try:
-        return str(Reference.parse(name))
+        return Reference.parse(name).key
     except InvalidArgument:
         return None
 
@@ -123,6 +141,7 @@ def _load(tenant_id: int) -> _Shelf:
 def _changed(message: live.Message, _row: Any) -> None:
     tenant_id = message["tenant"]
     _shelves.pop(tenant_id, None)
+    _lists.pop(tenant_id, None)
     _generation[tenant_id] = _generation.get(tenant_id, 0) + 1
 
 
@@ -131,6 +150,7 @@ def clear() -> None:
     for tenant_id in {*_shelves, *_generation}:
         _generation[tenant_id] = _generation.get(tenant_id, 0) + 1
     _shelves.clear()
+    _lists.clear()
 
 
 live.on("image", _changed)

@@ -26,10 +26,15 @@ def put(tenant_id: int | None, record: ImageRecord) -> Image:
             "config": record.config,
             "diff_ids": list(record.diff_ids),
             "chain_ids": list(record.chain_ids),
+            "layer_bytes": list(record.layer_bytes),
             "size_bytes": record.size_bytes,
             "created": record.created,
         },
     )
+    if not made and len(row.layer_bytes) < len(record.layer_bytes):
+        row.layer_bytes = list(record.layer_bytes)
+        row.save(update_fields=["layer_bytes"])
+        made = True
     if made:
         changed(tenant_id)
     return row

@@ -79,20 +79,20 @@ def _tagged(operation: Operation, ok: dict[str, Any], error: EngineError | None)
     rows.tell(operation.tenant_id, "tag", image_id, ref)
 
 
-async def remove(actor: Actor, name: str, *, force: bool = False) -> dict[str, list[str]]:
+async def remove(actor: Actor, name: str, *, force: bool = False, no_prune: bool = False) -> dict[str, list[str]]:
     """{"untagged": [ref, …], "deleted": [id, …]}. The host refuses with moby's sentences while containers use the image."""
     require(actor, "image.remove")
     image = await projection.image(actor, name)
     if image.public:
         raise PermissionDenied(f"image {name} is public: every tenant has it, and only operators of the platform remove it", rule="public")
-    outcome: dict[str, list[str]] | None = await operations.ask(await database.run(_begin_remove, actor, image, name, force))
+    outcome: dict[str, list[str]] | None = await operations.ask(await database.run(_begin_remove, actor, image, name, force, no_prune))
     return outcome or {"untagged": [], "deleted": []}
 
 
-def _begin_remove(actor: Actor, image: ImageView, name: str, force: bool) -> Operation:
+def _begin_remove(actor: Actor, image: ImageView, name: str, force: bool, no_prune: bool) -> Operation:
     tenant = actor.tenant
     assert tenant is not None
-    payload: dict[str, Any] = {"tenant": tenant.name, "force": force}
+    payload: dict[str, Any] = {"tenant": tenant.name, "force": force, "no_prune": no_prune}
     ref = _ref_of(image, name)
     payload |= {"ref": ref} if ref else {"image_id": image.id}
     return operations.begin(
@@ -120,16 +120,22 @@ def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None
         return None
     untagged, deleted = list(ok.get("untagged") or []), list(ok.get("deleted") or [])
     tenant_id = operation.tenant_id
-    mine = Image.everywhere.filter(tenant_id=tenant_id)
-    gone = set(mine.filter(image_id__in=deleted).values_list("image_id", flat=True))  # ``deleted`` names layers too
+    taken_away(tenant_id, {ref: ok.get("image_id", ref) for ref in untagged}, deleted, ok.get("images") or deleted)
+    return {"untagged": untagged, "deleted": deleted}
+
+
+def taken_away(tenant_id: int | None, untagged: dict[str, str], deleted: Sequence[str], images: Sequence[str]) -> None:
+    """``untagged``: name → image id. ``deleted`` are the ids that Docker tells, of layers too; ``images`` the tenant has no longer."""
+    mine = Image.everywhere.filter(tenant_id=tenant_id, image_id__in=images)
+    gone = set(mine.values_list("image_id", flat=True))
     rows.unpoint(tenant_id, untagged)
     rows.drop(tenant_id, gone)
     rows.remind(tenant_id)
-    for ref in untagged:
-        rows.tell(tenant_id, "untag", ok.get("image_id", ref), ok.get("image_id", ref))
-    for image_id in sorted(gone):
-        rows.tell(tenant_id, "delete", image_id, image_id)
-    return {"untagged": untagged, "deleted": deleted}
+    for image_id in untagged.values():
+        rows.tell(tenant_id, "untag", image_id, image_id)
+    for image_id in deleted:
+        if image_id in gone:
+            rows.tell(tenant_id, "delete", image_id, image_id)
 
 
 operations.on_answer(contract.TAG_IMAGE, _tagged)

@@ -40,8 +40,13 @@ VERBS: Final[dict[str, frozenset[Role]]] = {
     "container.commit": _DEVELOPERS,
     "image.view": _EVERYONE,
     "image.load": _DEVELOPERS,
+    "image.build": _DEVELOPERS,
+    "image.pull": _DEVELOPERS,
+    "image.push": _DEVELOPERS,
+    "image.save": _DEVELOPERS,  # an image's files, as container.files_read
     "image.tag": _DEVELOPERS,
     "image.remove": _DEVELOPERS,
+    "image.prune": _DEVELOPERS,
     "member.view": _EVERYONE,
     "member.add": _ADMINS,
     "member.remove": _ADMINS,

@@ -15,13 +15,15 @@ from engine.runtime import protocol
 from engine.runtime.code import HOME
 
 _END_S: Final = 5.0
+_REGISTRIES: Final = ("SLIPWAY_REGISTRY_MIRRORS", "SLIPWAY_INSECURE_REGISTRIES", "SLIPWAY_REGISTRIES_ALLOWED")  # for builds, which pull
 
 
 class Desk:
     """For any number of threads."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        self._config = config
+    def __init__(self, config: EngineConfig, *, module: str = "engine.files.porter") -> None:
+        """``module``: what does the work; engine.builds.yard is another one that is asked in this way."""
+        self._config, self._module = config, module
         self._lock = threading.Lock()
         self._porter: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -62,9 +64,10 @@ class Desk:
                     "SLIPWAY_RUN": str(self._config.run),
                     "PATH": os.defpath,
                     "LANG": "C.UTF-8",
+                    **{name: os.environ[name] for name in _REGISTRIES if name in os.environ},
                 }
                 self._porter = subprocess.Popen(
-                    [sys.executable, "-m", "engine.files.porter", str(its.fileno())],
+                    [sys.executable, "-m", self._module, str(its.fileno())],
                     pass_fds=[its.fileno()],
                     env=environment,
                     cwd="/",

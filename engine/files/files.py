@@ -191,9 +191,9 @@ class Files:
 
     def _job(self, op: str, of: str, fds: dict[str, int] | None = None, **words: Any) -> Job:
         """``of``: the tenant whose work it is."""
-        return Job({"op": op, "cgroup": self._cgroup(of), **words}, fds or {})
+        return Job({"op": op, "cgroup": self.work_cgroup(of), **words}, fds or {})
 
-    def _cgroup(self, tenant: str) -> str:
+    def work_cgroup(self, tenant: str) -> str:
         """Beside the tenant's containers; made when it is missing."""
         path = self._engine.files_cgroup(tenant)
         with self._making_cgroup:  # on version 1 it is there only when it is there in every tree

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from engine.files import headers
 from engine.files.compare import is_of_the_runtime
 from engine.files.packing import Packer, Pieces
 from engine.files.stack import is_opaque, is_whiteout
+from engine.images import headers
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"

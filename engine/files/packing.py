@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.errors import InvalidArgument
-from engine.files import headers
+from engine.images import headers
 from engine.kernel.paths import open_beneath
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW

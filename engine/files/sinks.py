@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from engine.files.headers import END, padding
 from engine.files.packing import Content, Pieces
+from engine.images.headers import END, padding
 
 _BUFFER: Final = 256 << 10  # bytes; headers and small files go out together
 _SMALL: Final = 64 << 10

@@ -6,7 +6,6 @@ index.json adds what it alone has. Every descriptor's size and digest is checked
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from engine.errors import InvalidArgument
 from engine.images.imageconfig import parse_config, parse_document, parse_json
 from engine.images.limits import Limits
 from engine.images.spool import Archive, Member, read_document
+from engine.model.platform import Platform, host_platform
 from engine.model.reference import Reference
 
 _INDEXES: Final = (
@@ -29,7 +29,6 @@ _MANIFESTS: Final = (
 _CONFIGS: Final = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _DIGEST: Final = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
 _MAX_DEPTH: Final = 4
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _NEITHER: Final = (
     "invalid archive: neither manifest.json nor index.json is in it; docker load takes what docker save writes or an OCI layout, "
     "a root filesystem goes to docker import"
@@ -55,15 +54,9 @@ class ArchivedImage:
         return list(self.config["rootfs"]["diff_ids"] or [])
 
 
-def host_architecture() -> str:
-    """GOARCH, as image configs spell it."""
-    machine = platform.machine()
-    return _ARCHITECTURES.get(machine, machine)
-
-
-def images(archive: Archive, limits: Limits) -> list[ArchivedImage]:
-    """All of the archive's images for this host. InvalidArgument when there is none."""
-    reader = _Reader(archive, limits)
+def images(archive: Archive, limits: Limits, platform: Platform | None = None) -> list[ArchivedImage]:
+    """All of the archive's images for this host, or for the platform that was asked for. InvalidArgument when there is none."""
+    reader = _Reader(archive, limits, platform)
     found: dict[str, ArchivedImage] = {}
     manifest, index = archive.read("manifest.json", limits), archive.read("index.json", limits)
     if manifest is None and index is None:
@@ -88,9 +81,11 @@ def _merged(known: ArchivedImage, again: ArchivedImage) -> ArchivedImage:
 
 
 class _Reader:
-    def __init__(self, archive: Archive, limits: Limits) -> None:
+    def __init__(self, archive: Archive, limits: Limits, platform: Platform | None) -> None:
         self._archive = archive
         self._limits = limits
+        self._asked = platform
+        self._platform = platform or host_platform()
         self.why = ""  # why an OCI layout had nothing for us
 
     def docker(self, data: bytes) -> Iterator[ArchivedImage]:
@@ -103,7 +98,11 @@ class _Reader:
                 raise InvalidArgument("invalid manifest.json: an entry without Config")
             layers = [self._file(name) for name in _list(item, "Layers", "manifest.json")]
             names = [str(Reference.parse(str(name))) for name in _list(item, "RepoTags", "manifest.json")]
-            yield self._image(self._file(item["Config"]), layers, names, None)
+            image = self._image(self._file(item["Config"]), layers, names, None)
+            if self._asked is None or self._asked.fits(image.config):
+                yield image
+            else:
+                self.why = f"requested platform ({self._asked}) not found: the archive has {_of(image.config)}"
 
     def oci(self, data: bytes) -> Iterator[ArchivedImage]:
         """index.json: each descriptor is an image of its own, or an index of which this host's platform is taken."""
@@ -114,7 +113,7 @@ class _Reader:
         _check_version(index, "index.json")
         tops = [each for each in _descriptors(index, "manifests", "index.json") if not _is_attestation(each)]
         fitting = [each for each in tops if each.get("mediaType") in _INDEXES or self._fits(each)]
-        for descriptor in fitting or tops:
+        for descriptor in fitting or (tops if self._asked is None else []):
             manifest = self._choose(descriptor, 0)
             if manifest is not None and (image := self._manifest(manifest, _names(descriptor))):
                 yield image
@@ -133,7 +132,7 @@ class _Reader:
                     return manifest
             elif self._fits(child):
                 return child
-        self.why = f"no match for platform linux/{host_architecture()} in the archive"
+        self.why = f"no match for platform {self._platform} in the archive"
         return None
 
     def _fits(self, descriptor: dict[str, Any]) -> bool:
@@ -146,7 +145,7 @@ class _Reader:
             if not isinstance(config, dict) or config.get("mediaType") not in _CONFIGS:
                 return False
             platform_ = parse_document(read_document(self._blob(config), "an image config", self._limits), "an image config")
-        return platform_.get("os") == "linux" and platform_.get("architecture") == host_architecture()
+        return self._platform.fits(platform_)
 
     def _manifest(self, descriptor: dict[str, Any], names: list[str]) -> ArchivedImage | None:
         media_type = descriptor.get("mediaType")
@@ -209,6 +208,10 @@ def _names(descriptor: dict[str, Any]) -> list[str]:
         if not isinstance(name, str) or not re.search("[/:]", name):
             return []
     return [str(Reference.parse(str(name)))]
+
+
+def _of(config: dict[str, Any]) -> str:
+    return "/".join(str(config[name]) for name in ("os", "architecture", "variant") if config.get(name)) or "no platform"
 
 
 def _is_attestation(descriptor: dict[str, Any]) -> bool:

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FailedPrecondition
-from engine.images import layers
-from engine.images.archive import host_architecture
+from engine.images import blobs, layers
 from engine.images.changes import apply_changes
 from engine.images.incoming import Committing, Keeping, give, record_of
 from engine.images.refs import parse_name
 from engine.images.staging import Staging
 from engine.images.streams import Chunks
 from engine.model.image import ImageRecord, merge_config
+from engine.model.platform import host_architecture
 
 if TYPE_CHECKING:
     from engine.images.store import ImageStore
@@ -70,11 +70,13 @@ def commit(store: ImageStore, tenant: str, parent: ImageRecord, commit: Commit, 
         config = staging.folder / "config"
         config.write_bytes(data)
         digits = hashlib.sha256(data).hexdigest()
-        record = record_of(f"sha256:{digits}", json.loads(data), parent.size_bytes + prepared.size_bytes)
+        sizes = [*(store.layers.size_bytes(each) for each in parent.chain_ids), prepared.size_bytes]
+        record = record_of(f"sha256:{digits}", json.loads(data), sizes)
         with Committing(store):
             # The parent's blobs are this image's too: whoever saves it needs them all
             inherited = store.records.blobs(parent.id.removeprefix("sha256:")) - {parent.id.removeprefix("sha256:")}
-            store.records.write(record, [digits, kept.sha256, *inherited])
+            below = blobs.of_layers(store, parent)
+            store.records.write(record, [digits, kept.sha256, *inherited], layers=[*below, kept.sha256])
             store.content.adopt(config, digits)
             store.content.adopt(blob, kept.sha256)
             store.layers.adopt(prepared, parent.chain_ids)

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from engine.config import PUBLIC_TENANT
 from engine.errors import Unavailable
-from engine.images.archive import host_architecture
 from engine.images.store import ImageStore
+from engine.model.platform import host_architecture
 
 NAME: Final = "busybox:latest"
 BUSYBOX: Final = Path("/bin/busybox")

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from engine.errors import EngineError
+from engine.errors import EngineError, InvalidArgument
 from engine.images import layers, removal
-from engine.images.archive import ArchivedImage, host_architecture, images
+from engine.images.archive import ArchivedImage, images
 from engine.images.changes import apply_changes
 from engine.images.layers import Prepared, chain_ids
 from engine.images.progress import progress
@@ -28,6 +28,7 @@ from engine.images.staging import Staging
 from engine.images.streams import Chunks, Readable
 from engine.images.unpack import explain
 from engine.model.image import ImageRecord
+from engine.model.platform import Platform, host_platform
 
 if TYPE_CHECKING:
     from engine.images.store import ImageStore
@@ -55,11 +56,12 @@ class Incoming:
         self._store = store
         self._limits = store.limits
 
-    def load(self, tenant: str, stream: Readable, *, quiet: bool) -> Iterator[dict[str, Any]]:
+    def load(self, tenant: str, stream: Readable, *, quiet: bool, platform: str = "") -> Iterator[dict[str, Any]]:
+        wanted = Platform.parse(platform) if platform else None
         with self._staging() as staging:
             files = staging.folder / "files"
             files.mkdir()
-            found = images(spool(stream, files, self._limits), self._limits)
+            found = images(spool(stream, files, self._limits), self._limits, wanted)
             prepared: dict[str, Prepared] = {}
             for line in _unpack_all(self._jobs(staging, found), staging.folder, self._store, prepared):
                 if not quiet:
@@ -69,21 +71,24 @@ class Incoming:
         yield {"images": [image.id for image in found]}
 
     def import_rootfs(
-        self, tenant: str, stream: Readable, *, ref: str | None, changes: Sequence[str], message: str, architecture: str
+        self, tenant: str, stream: Readable, *, ref: str | None, changes: Sequence[str], message: str, platform: str
     ) -> Iterator[dict[str, Any]]:
         name = parse_name(ref) if ref else None
         settings = apply_changes(changes)
+        wanted = Platform.parse(platform) if platform else host_platform()
+        if wanted.os != "linux":
+            raise InvalidArgument(f"operating system is not supported: {wanted.os}")
         with self._staging() as staging:
             blob = staging.folder / "layer"
             with Keeping(blob) as kept:
                 prepared = layers.prepare(stream, staging.folder / "unpacked", self._limits, on_the_way=kept)
-            data = _imported_config(prepared.diff_id, settings, message or "Imported from -", architecture or host_architecture())
+            data = _imported_config(prepared.diff_id, settings, message or "Imported from -", wanted)
             config = staging.folder / "config"
             config.write_bytes(data)
             digits = hashlib.sha256(data).hexdigest()
-            record = record_of(f"sha256:{digits}", json.loads(data), prepared.size_bytes)
+            record = record_of(f"sha256:{digits}", json.loads(data), [prepared.size_bytes])
             with self._committing():
-                self._store.records.write(record, [digits, kept.sha256])
+                self._store.records.write(record, [digits], layers=[kept.sha256])
                 self._store.content.adopt(config, digits)
                 self._store.content.adopt(blob, kept.sha256)
                 self._store.layers.adopt(prepared, [])
@@ -115,7 +120,8 @@ class Incoming:
                 sizes = [prepared[each].size_bytes if each in prepared else self._store.layers.size_bytes(each) for each in chain]
                 members = [image.config_member, *image.layers, *([image.manifest] if image.manifest else [])]
                 # The record is first: should we die here, it tells the next start what to clear.
-                self._store.records.write(record_of(image.id, image.config, sum(sizes)), [member.sha256 for member in members])
+                record = record_of(image.id, image.config, sizes)
+                self._store.records.write(record, [member.sha256 for member in members], layers=[member.sha256 for member in image.layers])
                 for member in members:
                     self._store.content.adopt(member.path, member.sha256)
                 for depth, chain_id in enumerate(chain):
@@ -263,23 +269,26 @@ def _teller(job: _Job, lines: queue.SimpleQueue[dict[str, Any] | None], stop: th
     return tell
 
 
-def record_of(image_id: str, config: dict[str, Any], size_bytes: int) -> ImageRecord:
+def record_of(image_id: str, config: dict[str, Any], layer_bytes: Sequence[int]) -> ImageRecord:
+    """``layer_bytes``: of each unpacked layer, base first (Prepared.size_bytes, Layers.size_bytes)."""
     diff_ids = config["rootfs"]["diff_ids"] or []
     return ImageRecord(
         id=image_id,
         chain_ids=tuple(chain_ids(diff_ids)),
         diff_ids=tuple(diff_ids),
         config=config,
-        size_bytes=size_bytes,
+        size_bytes=sum(layer_bytes),
         created=config.get("created") or "",
+        layer_bytes=tuple(layer_bytes),
     )
 
 
-def _imported_config(diff_id: str, settings: dict[str, Any], message: str, architecture: str) -> bytes:
+def _imported_config(diff_id: str, settings: dict[str, Any], message: str, platform: Platform) -> bytes:
     created = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     config = {
-        "architecture": architecture,
+        "architecture": platform.architecture,
         "os": "linux",
+        **({"variant": platform.variant} if platform.variant else {}),
         "created": created,
         "comment": message,
         "config": settings,

@@ -40,6 +40,7 @@ class Prepared:
     diff_id: str
     size_bytes: int
     implied: tuple[str, ...]
+    tar_bytes: int = 0  # of the plain tar it came as
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
@@ -67,6 +68,11 @@ class Layers:
         """Bytes of the files in it, as ``docker image ls`` counts."""
         record = disk.read_json(self._layers / chain_id / _RECORD) or {}
         return int(record.get("size_bytes", 0))
+
+    def tar_bytes(self, chain_id: str) -> int:
+        """Bytes of its plain tar; 0 of a layer that was unpacked before this was noted."""
+        record = disk.read_json(self._layers / chain_id / _RECORD) or {}
+        return int(record.get("tar_bytes", 0))
 
     def adopt(self, prepared: Prepared, below: Sequence[str]) -> str:
         """The prepared layer becomes the host's, on top of the chain ``below`` (base first). Its chain id.
@@ -101,29 +107,43 @@ def prepare(
     """
     folder.mkdir(mode=0o700)
     (folder / "diff").mkdir()
-    digest = hashlib.sha256()
-    plain = capped(decompressed(on_the_way(counted(chunks(stream), tell))), limits.layer_bytes, "the layer")
+    digest, size = hashlib.sha256(), _Counter()
+    plain = size(capped(decompressed(on_the_way(counted(chunks(stream), tell))), limits.layer_bytes, "the layer"))
     source = plain if trusted else hashed(plain, digest)
     unpacked = unpack(source, folder / "diff", limits)
     drain(source)
     found = diff_id if trusted and diff_id else f"sha256:{digest.hexdigest()}"
     if diff_id is not None and found != diff_id:
         raise InvalidArgument(f"invalid diffID of a layer: expected {diff_id!r}, got {found!r}")
-    return _finished(folder, found, unpacked)
+    return _finished(folder, found, unpacked, size.bytes)
 
 
 def prepare_plain(source: Chunks, folder: Path, limits: Limits, diff_id: Callable[[], str]) -> Prepared:
     """As ``prepare``, of a tar that we write ourselves; whoever hashes it on the way says its ``diff_id`` when all has passed."""
     folder.mkdir(mode=0o700)
     (folder / "diff").mkdir()
+    size = _Counter()
+    source = size(source)
     unpacked = unpack(source, folder / "diff", limits)
     drain(source)
-    return _finished(folder, diff_id(), unpacked)
+    return _finished(folder, diff_id(), unpacked, size.bytes)
 
 
-def _finished(folder: Path, diff_id: str, unpacked: Unpacked) -> Prepared:
-    disk.write_json(folder / _RECORD, {"diff_id": diff_id, "size_bytes": unpacked.size_bytes, "entries": unpacked.entries})
-    return Prepared(folder, diff_id, unpacked.size_bytes, unpacked.implied)
+class _Counter:
+    """A stage that knows afterwards how much has passed."""
+
+    bytes = 0
+
+    def __call__(self, source: Chunks) -> Chunks:
+        for chunk in source:
+            self.bytes += len(chunk)
+            yield chunk
+
+
+def _finished(folder: Path, diff_id: str, unpacked: Unpacked, tar_bytes: int) -> Prepared:
+    facts = {"diff_id": diff_id, "size_bytes": unpacked.size_bytes, "entries": unpacked.entries, "tar_bytes": tar_bytes}
+    disk.write_json(folder / _RECORD, facts)
+    return Prepared(folder, diff_id, unpacked.size_bytes, unpacked.implied, tar_bytes)
 
 
 def check(stream: Readable, diff_id: str, limits: Limits, tell: Callable[[int], None] = lambda _read: None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine import disk
@@ -30,10 +30,16 @@ class ImageRecords:
         """The hex digests of config, manifest and layers as they came."""
         return set((disk.read_json(self._path(digits)) or {}).get("blobs", ()))
 
-    def write(self, record: ImageRecord, blobs: Iterable[str]) -> None:
+    def layers(self, digits: str) -> list[str]:
+        """The hex digest of the blob of each layer, base first, compressed or not; [] where nobody noted which is which."""
+        return list((disk.read_json(self._path(digits)) or {}).get("layers", ()))
+
+    def write(self, record: ImageRecord, blobs: Iterable[str], *, layers: Sequence[str] = ()) -> None:
         """Blobs of an earlier load of the same image are kept in the list: they are on the disk."""
         digits = record.id.removeprefix("sha256:")
-        disk.write_json(self._path(digits), {**to_json(record), "blobs": sorted(self.blobs(digits).union(blobs))})
+        old = disk.read_json(self._path(digits)) or {}
+        known = {"blobs": sorted({*old.get("blobs", ()), *blobs, *layers}), "layers": list(layers) or old.get("layers", [])}
+        disk.write_json(self._path(digits), {**to_json(record), **known})
 
     def remove(self, digits: str) -> None:
         self._path(digits).unlink(missing_ok=True)

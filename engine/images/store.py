@@ -17,7 +17,7 @@ from typing import Any
 from engine import disk
 from engine.config import PUBLIC_TENANT, EngineConfig
 from engine.errors import InvalidArgument, NotFound
-from engine.images import removal
+from engine.images import held, outgoing, removal
 from engine.images.content import DIGEST, Content
 from engine.images.incoming import Incoming
 from engine.images.layers import Layers
@@ -47,12 +47,13 @@ class ImageStore:
 
     # -- bringing in -----------------------------------------------------------------------------
 
-    def load(self, tenant: str, stream: Readable, *, quiet: bool = False) -> Iterator[dict[str, Any]]:
+    def load(self, tenant: str, stream: Readable, *, quiet: bool = False, platform: str = "") -> Iterator[dict[str, Any]]:
         """``docker load``: Docker's progress lines, then {"images": [ids]}. All of the archive or nothing of it.
 
         Raises from the first ``next`` on: InvalidArgument for what is wrong with the archive, Unavailable for a full disk.
+        ``platform``: only images of it; empty is this host's, where the archive has a choice.
         """
-        return Incoming(self).load(tenant, stream, quiet=quiet)
+        return Incoming(self).load(tenant, stream, quiet=quiet, platform=platform)
 
     def import_rootfs(
         self,
@@ -62,13 +63,23 @@ class ImageStore:
         ref: str | None = None,
         changes: Sequence[str] = (),
         message: str = "",
-        architecture: str = "",
+        platform: str = "",
     ) -> Iterator[dict[str, Any]]:
         """``docker import``: one layer from a tar of a root file system. Lines as of dockerd, then {"images": [id]}.
 
-        ``architecture`` in Go's word (amd64); empty is the host's.
+        ``platform`` as linux/arm64/v8; empty is the host's.
         """
-        return Incoming(self).import_rootfs(tenant, stream, ref=ref, changes=changes, message=message, architecture=architecture)
+        return Incoming(self).import_rootfs(tenant, stream, ref=ref, changes=changes, message=message, platform=platform)
+
+    # -- taking out ------------------------------------------------------------------------------
+
+    def choose(self, tenant: str, names: Sequence[str], *, platform: str = "") -> list[outgoing.Chosen]:
+        """What of the tenant's ``docker save NAME…`` means. NotFound in moby's words."""
+        return outgoing.choose(self, tenant, names, platform=platform)
+
+    def save(self, chosen: Sequence[outgoing.Chosen], out: int) -> None:
+        """The archive of them to a blocking socket or pipe. OSError EPIPE: nobody reads it any more."""
+        outgoing.write(self, chosen, out)
 
     # -- finding ---------------------------------------------------------------------------------
 
@@ -92,11 +103,11 @@ class ImageStore:
         visible = own.images | public.images
         digits = image_id_prefix(name)
         if digits is not None and len(digits) == 64:
-            if f"sha256:{digits}" in visible:
+            if f"sha256:{digits}" in visible or held.is_held(self.config, tenant, digits):
                 return f"sha256:{digits}"
             raise NotFound(f"No such image: {name}")
         try:
-            ref = str(Reference.parse(name))
+            ref = Reference.parse(name).key
         except InvalidArgument:
             if digits is None:
                 raise
@@ -155,15 +166,33 @@ class ImageStore:
         name: str,
         *,
         force: bool = False,
+        prune: bool = True,
         in_use: Callable[[str], Sequence[str]],
         running: Callable[[str], Sequence[str]] = lambda _image_id: (),
     ) -> Removed:
-        """``docker rmi`` with dockerd's rules and words: {"untagged": [names], "deleted": [image and chain ids]}.
+        """``docker rmi`` with dockerd's rules and words: {"untagged": [names], "deleted": [image and chain ids],
+        "images": [image ids]}.
 
         ``in_use`` and ``running`` answer with the *tenant's own* containers that use an image: their ids are said in the error.
-        The bytes go when nobody on the host has the image and no container uses it.
+        The bytes go when nobody on the host has the image and no container uses it. ``prune``: nameless images that it was made
+        from go as well.
         """
-        return removal.remove(self, tenant, name, force=force, in_use=in_use, running=running)
+        return removal.remove(self, tenant, name, force=force, prune=prune, in_use=in_use, running=running)
+
+    def prune(
+        self,
+        tenant: str,
+        images: Sequence[str],
+        *,
+        named: bool,
+        in_use: Callable[[str], Sequence[str]],
+        running: Callable[[str], Sequence[str]] = lambda _image_id: (),
+    ) -> dict[str, Any]:
+        """Those of these image ids that nothing keeps: {"untagged": {name: image id}, "deleted", "images", "bytes": freed}.
+
+        ``named``: also those with a tag.
+        """
+        return removal.prune(self, tenant, images, named=named, in_use=in_use, running=running)
 
     def forget_tenant(self, tenant: str) -> None:
         """All its names and images; for the end of a tenant."""

@@ -17,6 +17,13 @@ class ImageRecord:
     config: dict[str, Any]  # the OCI image config, parsed
     size_bytes: int  # of all unpacked layers
     created: str  # RFC 3339, as the config says
+    layer_bytes: tuple[int, ...] = ()  # of each unpacked layer, base first; () of an image that was brought in before it was counted
+
+    @property
+    def parent(self) -> str:
+        """Id of the image that a commit or a build made it from; "" for what was brought in from elsewhere."""
+        parent = self.config.get("parent")
+        return parent if isinstance(parent, str) else ""
 
 
 def layer_config(config: Mapping[str, Any]) -> dict[str, Any]:

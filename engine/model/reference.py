@@ -1,25 +1,33 @@
-"""Image names: ``[HOST[:PORT]/]PATH[:TAG][@DIGEST]`` (distribution reference grammar)."""
+"""Image names: ``[HOST[:PORT]/]PATH[:TAG][@DIGEST]``, by the grammar and the habits of distribution/reference."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from engine.errors import InvalidArgument
 
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+DEFAULT_DOMAIN: Final = "docker.io"
+DIGEST_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}  # hex digits
+_LEGACY_DOMAIN: Final = "index.docker.io"
+_OFFICIAL: Final = "library/"
+_MAX_NAME: Final = 255
+
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
-    rf"(?P<name>(?:{_HOST}/)?{_PART}(?:/{_PART})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?$",
+    rf"(?P<domain>{_DOMAIN})/(?P<path>{_PART}(?:/{_PART})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
     re.ASCII,
 )
 _IMAGE_ID = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{64})")
-_IMPLIED = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/", "library/")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name with tag or digest. ``docker.io/library/busybox`` is kept as ``busybox``, as docker shows it."""
+    """A name with tag or digest, or both. ``docker.io/library/busybox`` is kept as ``busybox``, as docker shows it."""
 
     name: str
     tag: str = ""
@@ -28,30 +36,77 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Without tag and digest the tag is ``latest``. Raises InvalidArgument with moby's sentence."""
-        found = _REFERENCE.fullmatch(text)
-        if not found or len(found["name"]) > 255 or _IMAGE_ID.fullmatch(text):
-            if (path := _path(text)) != path.lower():
-                raise InvalidArgument(f"invalid reference format: repository name ({path}) must be lowercase")
+        if _IMAGE_ID.fullmatch(text):
+            if text.startswith("sha256:"):
+                raise InvalidArgument("invalid reference format")
+            raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+        domain, rest = _split(text)
+        path = rest.partition("@")[0].partition(":")[0]
+        if path != path.lower():
+            raise InvalidArgument(f"invalid reference format: repository name ({path}) must be lowercase")
+        found = _REFERENCE.fullmatch(f"{domain}/{rest}")
+        if not found:
             raise InvalidArgument("invalid reference format")
-        name = found["name"]
-        for prefix in _IMPLIED:
-            if name.startswith(prefix):
-                name = name[len(prefix) :]
-                break
+        if len(found["path"]) > _MAX_NAME:
+            raise InvalidArgument(f"invalid reference format: repository name must not be more than {_MAX_NAME} characters")
         tag, digest = found["tag"] or "", found["digest"] or ""
-        return cls(name, tag or ("" if digest else "latest"), digest)
+        if digest:
+            check_digest(digest)
+        return cls(_familiar(found["domain"], found["path"]), tag or ("" if digest else "latest"), digest)
+
+    @property
+    def domain(self) -> str:
+        """Of the registry: ``docker.io`` for a name without one."""
+        return _split(self.name)[0]
+
+    @property
+    def path(self) -> str:
+        """The repository as its registry knows it: ``library/busybox``."""
+        return _split(self.name)[1]
+
+    @property
+    def key(self) -> str:
+        """What it is looked up by: the digest alone when there is one, whatever the tag beside it says."""
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
 
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
-def _path(text: str) -> str:
-    """The repository without host and tag, as a registry would see it: of Docker's own images below library/."""
-    first, slash, rest = text.partition("@")[0].partition("/")
+def check_digest(digest: str) -> str:
+    """The digest itself. InvalidArgument in go-digest's words unless it is one of an algorithm that we know, in lower case."""
+    algorithm, _colon, digits = digest.partition(":")
+    length = DIGEST_LENGTHS.get(algorithm)
+    if length is None:
+        raise InvalidArgument("unsupported digest algorithm")
+    if len(digits) != length:
+        raise InvalidArgument("invalid checksum digest length")
+    if not re.fullmatch(r"[0-9a-f]+", digits):
+        raise InvalidArgument("invalid checksum digest format")
+    return digest
+
+
+def _split(text: str) -> tuple[str, str]:
+    """(domain, the rest) of a familiar name: what stands before the first slash is a domain when it looks like one."""
+    first, slash, rest = text.partition("/")
     if not slash:
-        return f"library/{first.partition(':')[0]}"
-    path = rest if "." in first or ":" in first or first == "localhost" else f"{first}/{rest}"
-    return path.partition(":")[0]
+        return DEFAULT_DOMAIN, _OFFICIAL + text
+    if first == _LEGACY_DOMAIN:
+        domain = DEFAULT_DOMAIN
+    elif first == "localhost" or "." in first or ":" in first or first != first.lower():
+        domain = first
+    else:
+        domain, rest = DEFAULT_DOMAIN, text
+    if domain == DEFAULT_DOMAIN and "/" not in rest:
+        rest = _OFFICIAL + rest
+    return domain, rest
+
+
+def _familiar(domain: str, path: str) -> str:
+    if domain != DEFAULT_DOMAIN:
+        return f"{domain}/{path}"
+    first, _slash, last = path.rpartition("/")
+    return last if f"{first}/" == _OFFICIAL else path
 
 
 def image_id_prefix(text: str) -> str | None:

@@ -37,7 +37,7 @@ def test_input_that_nobody_reads_holds_nobody_up(docker: Docker) -> None:
     [
         (("busybox", "true"), 0, ""),
         (("busybox", "sh", "-c", "exit 3"), 3, ""),
-        (("nowhere", "true"), 125, "no registry reachable yet: docker load or import"),
+        (("127.0.0.9:1/nowhere", "true"), 125, "127.0.0.9 is this machine itself"),
         (("--memory", "1", "busybox", "true"), 125, "Minimum memory limit allowed is 6MB"),
         (("busybox", "/etc"), 126, "is a directory"),
         (("busybox", "no-such-command"), 127, "executable file not found in $PATH"),

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-NEEDS = ("root", "overlay", "userns", "cgroup", "cgroup_v1", "cgroup_v2", "nft", "chromium", "docker", "systemd")
+from tests.support import registry
+
+NEEDS = ("docker_registry", "root", "overlay", "userns", "cgroup", "cgroup_v1", "cgroup_v2", "nft", "chromium", "docker", "systemd")
 
 
 def promised() -> set[str]:
@@ -80,6 +82,10 @@ def _docker() -> str | None:
     return None if shutil.which("docker") else "no docker command line: ./manage.py test brings one"
 
 
+def _docker_registry() -> str | None:
+    return None if registry.binary("docker-registry", "docker-registry") else "no docker-registry: apt-get download docker-registry"
+
+
 def _systemd() -> str | None:
     return None if Path("/run/systemd/system").is_dir() else "not booted with systemd"
 
@@ -99,6 +105,7 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "nft": _nft,
     "chromium": _chromium,
     "docker": _docker,
+    "docker_registry": _docker_registry,
     "systemd": _systemd,
 }
 

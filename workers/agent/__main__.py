@@ -15,13 +15,16 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.kernel import capabilities
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
-from workers.agent import attach, executing, loading, oom, search, size, spec, walls
+from workers.agent import attach, executing, oom, search, size, spec, walls
+from workers.agent.building import BuildOps
 from workers.agent.connection import Connection
 from workers.agent.events import events
 from workers.agent.files import FileOps
 from workers.agent.folders import Folders
 from workers.agent.follow import Followers, logs
 from workers.agent.health import Health, last_probes
+from workers.agent.loading import ImageOps
+from workers.agent.registries import RegistryOps
 from workers.agent.server import Server
 from workers.agent.stats import Stats
 from workers.agent.terminal import Terminals, resize
@@ -58,8 +61,6 @@ async def _run(config: EngineConfig) -> None:
         "stats": measured.stream,
         "sample": measured.sample,
         "top": partial(top, engine),
-        "load": partial(loading.load, engine),
-        "import": partial(loading.import_rootfs, engine),
         "resize": partial(resize, watcher, terminals),
         "exec": partial(executing.exec_, execs),
         "exec_resize": partial(executing.resize, execs),
@@ -71,6 +72,9 @@ async def _run(config: EngineConfig) -> None:
         "log_use": partial(search.use, engine),
         "events": partial(events, watcher),
         **FileOps(engine).ops,
+        **ImageOps(engine).ops,
+        **RegistryOps(engine).ops,
+        **BuildOps(engine).ops,
     }
     health = Health(watcher)
     watcher.on_found = health.begin

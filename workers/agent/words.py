@@ -22,3 +22,10 @@ def text(words: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} must be a string")
     return value
+
+
+def texts(words: dict[str, Any], name: str) -> list[str]:
+    value = words.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidArgument(f"{name} must be a list of strings")
+    return value

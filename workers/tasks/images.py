@@ -27,11 +27,25 @@ def remove(act: Act) -> dict[str, Any]:
         image_id = store.resolve_id(tenant, name)
     except errors.NotFound:
         if act.replay:
-            return {"untagged": [], "deleted": []}
+            return {"untagged": [], "deleted": [], "images": []}
         raise
-    done: dict[str, Any] = host.engine().remove_image(tenant, name, force=bool(act.payload.get("force")))
-    _tell_image(act, tenant, image_id)
+    prune = not act.payload.get("no_prune")
+    done: dict[str, Any] = host.engine().remove_image(tenant, name, force=bool(act.payload.get("force")), prune=prune)
+    _tell_images(act, tenant, {image_id, *done["images"]})
     return {**done, "image_id": image_id}
+
+
+@task(contract.PRUNE_IMAGES)
+def prune(act: Act) -> dict[str, Any]:
+    tenant, images = act.payload["tenant"], act.payload["images"]
+    done = host.engine().prune_images(tenant, images, named=bool(act.payload.get("all")))
+    _tell_images(act, tenant, {*done["untagged"].values(), *done["images"]})
+    return done
+
+
+def _tell_images(act: Act, tenant: str, ids: set[str]) -> None:
+    for image_id in sorted(ids):
+        _tell_image(act, tenant, image_id)
 
 
 def _tell_image(act: Act, tenant: str, image_id: str) -> int:

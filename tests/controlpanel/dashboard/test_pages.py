@@ -47,7 +47,7 @@ async def text(browser: AsyncClient, path: str) -> str:
     return str(answer.content.decode())
 
 
-@pytest.mark.parametrize("path", PAGES + TABS + ["containers/run", "containers/web/files"])
+@pytest.mark.parametrize("path", PAGES + TABS + ["containers/run", "containers/web/files", "images/registry"])
 async def test_owner_sees_each_page_and_a_stranger_none(people: Any, host: Any, path: str) -> None:
     await make(people)
     page = await text(await visit(people, "alice"), path)

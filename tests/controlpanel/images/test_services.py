@@ -68,7 +68,7 @@ async def test_removal_follows_what_the_host_did(people: Any, host: Any) -> None
     assert (await projection.image(alice, "app")).refs == ("app:latest",)
     host._do = lambda verb, payload: {"untagged": ["app:latest"], "deleted": [ID, "sha256:" + "ee" * 32]}
     await services.remove(alice, ID)
-    assert host.asked[-1][1] == {"tenant": "acme", "force": False, "image_id": ID}
+    assert host.asked[-1][1] == {"tenant": "acme", "force": False, "no_prune": False, "image_id": ID}
     with pytest.raises(NotFound):
         await projection.image(alice, ID)
     assert [event.action for event in await database.read(log.read, people.acme.pk)] == ["load", "untag", "untag", "delete"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.images.archive import host_architecture
+from engine.model.platform import host_architecture
 
 OCI = "application/vnd.oci.image"
 Member = tuple[tarfile.TarInfo, bytes]

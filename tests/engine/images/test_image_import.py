@@ -10,9 +10,9 @@ import pytest
 import zstandard
 
 from engine.errors import InvalidArgument
-from engine.images.archive import host_architecture
 from engine.images.changes import apply_changes
 from engine.images.store import ImageStore
+from engine.model.platform import host_architecture
 from tests.engine.images.archives import Pipe, device, digest, file, folder, plain, symlink, tar
 from tests.engine.images.conftest import leftovers
 

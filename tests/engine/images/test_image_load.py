@@ -19,9 +19,9 @@ import zstandard
 
 from engine.config import EngineConfig
 from engine.errors import EngineError, InvalidArgument, NotFound, Unavailable
-from engine.images.archive import host_architecture
 from engine.images.limits import Limits
 from engine.images.store import ImageStore
+from engine.model.platform import host_architecture
 from tests.engine.images.archives import OCI, Layout, Pipe, digest, docker_archive, file, folder, image_config, named, plain, symlink, tar
 from tests.engine.images.conftest import leftovers
 

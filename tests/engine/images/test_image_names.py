@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from engine.config import PUBLIC_TENANT
 from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from engine.images import demo, snapshots
 from engine.images.store import ImageStore
-from tests.engine.images.archives import docker_archive, file, tar
+from tests.engine.images.archives import docker_archive, file, image_config, tar
 from tests.engine.images.conftest import leftovers
 
 pytestmark = pytest.mark.requires("root")
@@ -26,9 +27,11 @@ CONTAINER = "c0ffee" * 10 + "0123"
 def remove(store: ImageStore) -> Remove:
     def run(name: str, tenant: str = "alice", *, force: bool = False, used: bool = False, running: bool = False) -> dict[str, list[str]]:
         containers = [CONTAINER] if used or running else []
-        return store.remove(
+        done = store.remove(
             tenant, name, force=force, in_use=lambda _image: containers, running=lambda _image: containers if running else []
         )
+        assert set(done.pop("images")) <= set(done["deleted"]) or not done["deleted"]
+        return done
 
     return run
 
@@ -237,3 +240,82 @@ def _wait_for_empty(trash: Path) -> None:
 def test_no_path_is_made_of_what_is_no_tenant(store: ImageStore, tenant: str) -> None:
     with pytest.raises(InvalidArgument):
         store.refs(tenant)
+
+
+def test_a_name_of_ones_own_for_a_public_image_goes_though_a_container_uses_it(store: ImageStore, load: Load, remove: Remove) -> None:
+    [image_id] = load(docker_archive([ONE], ["app:1"]), PUBLIC_TENANT)
+    store.tag("alice", "app:1", "mine:1")
+    assert remove("mine:1", running=True) == {"untagged": ["mine:1"], "deleted": []}
+    assert store.resolve("alice", "app:1").id == image_id
+    assert store.refs_of.read("alice").images == set()
+
+
+# -- what is made from what --------------------------------------------------------------------------
+
+
+def _child(parent: str, *layers: bytes, names: list[str] | None = None) -> bytes:
+    """An archive of an image that was committed from ``parent``."""
+    config = json.loads(image_config(layers))
+    data = json.dumps({**config, "parent": parent}).encode()
+    files = {f"{number}.tar": layer for number, layer in enumerate(layers)}
+    manifest = [{"Config": "c.json", "RepoTags": names, "Layers": list(files)}]
+    return tar(
+        *(file(name, content) for name, content in {**files, "c.json": data, "manifest.json": json.dumps(manifest).encode()}.items())
+    )
+
+
+def test_an_image_that_others_were_made_from_stays_also_when_forced(load: Load, remove: Remove, store: ImageStore) -> None:
+    [base] = load(docker_archive([BASE], ["base:1"]))
+    load(_child(base, BASE, ONE, names=["child:1"]))
+    sentence = rf"unable to delete {base[7:19]} \(cannot be forced\) - image has dependent child images"
+    for force in (False, True):
+        with pytest.raises(FailedPrecondition, match=sentence):
+            remove(base[7:19], force=force)
+    assert remove("base:1") == {"untagged": ["base:1"], "deleted": []}  # its name goes, as dockerd does it
+    assert store.resolve("alice", base).id == base
+
+
+def test_what_an_image_was_made_from_goes_with_it_unless_something_needs_it(load: Load, remove: Remove, store: ImageStore) -> None:
+    [base] = load(docker_archive([BASE], None))
+    [middle] = load(_child(base, BASE, ONE))
+    [top] = load(_child(middle, BASE, ONE, TWO, names=["top:1"]))
+    done = remove("top:1")
+    assert done["untagged"] == ["top:1"] and [each for each in done["deleted"] if each in (base, middle, top)] == [top, middle, base]
+    assert store.list("alice") == []
+    [base] = load(docker_archive([BASE], ["base:1"]))
+    load(_child(base, BASE, ONE, names=["child:1"]))
+    remove("child:1")
+    assert store.resolve("alice", "base:1").id == base  # it has a name
+
+
+def test_without_pruning_what_an_image_was_made_from_stays(store: ImageStore, load: Load) -> None:
+    [base] = load(docker_archive([BASE], None))
+    load(_child(base, BASE, ONE, names=["child:1"]))
+    store.remove("alice", "child:1", prune=False, in_use=lambda _image: [])
+    assert [record.id for record, _names in store.list("alice")] == [base]
+
+
+def test_digests_of_a_repository_go_with_its_last_tag(load: Load, remove: Remove, store: ImageStore) -> None:
+    [one] = load(docker_archive([ONE], ["app:1"]))
+    with store.lock():
+        holding = store.refs_of.read("alice")
+        holding.names[f"app@sha256:{'ab' * 32}"] = one
+        store.refs_of.write("alice", holding)
+    done = remove("app:1")
+    assert done["untagged"] == ["app:1", f"app@sha256:{'ab' * 32}"] and done["deleted"][0] == one
+    assert store.list("alice") == []
+
+
+def test_pruning_takes_what_nothing_needs(store: ImageStore, load: Load) -> None:
+    [nameless] = load(docker_archive([BASE, ONE], None))
+    [named_] = load(docker_archive([BASE, TWO], ["app:1", "app:2"]))
+    [used] = load(docker_archive([ONE, TWO], ["used:1"]))
+    in_use: Callable[[str], list[str]] = lambda image_id: [CONTAINER] if image_id == used else []  # noqa: E731
+    everything = [nameless, named_, used]
+    done = store.prune("alice", everything, named=False, in_use=in_use)
+    assert (done["untagged"], done["images"]) == ({}, [nameless]) and done["bytes"] == len(b"one")
+    assert nameless in done["deleted"]
+    done = store.prune("alice", everything, named=True, in_use=in_use)
+    assert done["untagged"] == {"app:1": named_, "app:2": named_} and done["images"] == [named_]
+    assert [record.id for record, _names in store.list("alice")] == [used]
+    assert store.prune("bob", everything, named=True, in_use=in_use)["images"] == []

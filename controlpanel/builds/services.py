@@ -1,0 +1,324 @@
+"""Builds begun, watched and ended. The bytes go between the client and the host as they come; here they are recorded.
+
+run      for a client that stays: its lines, while its context is still being read; leaving the context cancels the build
+start    for one that does not: the build goes on in this process, and its log tells of it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+
+from controlpanel.audit import services as audit
+from controlpanel.base import database, live
+from controlpanel.builds import logs
+from controlpanel.builds.models import Build
+from controlpanel.hosts import streams, tenants
+from controlpanel.images import rows
+from controlpanel.images.pulling import Credentials
+from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import require
+from engine import errors
+from engine.model import codec
+from engine.model.build import BuildRequest
+
+KEPT: Final = 200  # builds of a tenant that are remembered; older ones go, with their logs
+CANCELLED: Final = "Build cancelled"
+
+Line = dict[str, Any]
+Lines = AsyncIterator[Line]
+_running: dict[str, _Running] = {}  # by build id; of this process
+_background: set[asyncio.Task[None]] = set()
+
+
+class _Running:
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def run(
+    actor: Actor,
+    request: BuildRequest,
+    body: AsyncIterator[bytes] | None,
+    *,
+    registries: Mapping[str, Credentials] | None = None,
+    client_id: str = "",
+) -> AsyncIterator[Lines]:
+    """Docker's lines. The last one may have ``errorDetail``, ``error`` and ``code``: the build has failed then.
+
+    Entering raises what is wrong before anything has begun.
+    """
+    require(actor, "image.build")
+    tenant = actor.tenant
+    assert tenant is not None
+    await tenants.ensure(tenant)
+    credentials = {host: asdict(each) for host, each in (registries or {}).items()}
+    _ok, reader, writer = await streams.open_stream(
+        "build", tenant.name, request.id, request=codec.to_json(request), registries=credentials
+    )
+    running = _Running(writer)
+    build = await database.run(_begin, actor, request, client_id)
+    _running[request.id] = running
+    upload = asyncio.ensure_future(_upload(body, writer))
+    outcome = _Outcome(build)
+    try:
+        yield _lines(actor, reader, upload, outcome)
+    except BaseException:
+        running.is_cancelled = True
+        raise
+    finally:
+        _running.pop(request.id, None)
+        upload.cancel()
+        writer.transport.abort()
+        await asyncio.shield(asyncio.ensure_future(_end(outcome, upload)))
+
+
+async def start(
+    actor: Actor, request: BuildRequest, body: AsyncIterator[bytes] | None, *, registries: Mapping[str, Credentials] | None = None
+) -> None:
+    """Returns when the context is on the host; the build goes on. Raises what is wrong before that."""
+    uploaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def go_on() -> None:
+        source = None if body is None else _told(body, uploaded)
+        async with run(actor, request, source, registries=registries) as lines:
+            if body is None and not uploaded.done():
+                uploaded.set_result(None)
+            async for line in lines:
+                if "errorDetail" in line and not uploaded.done():
+                    uploaded.set_exception(errors.from_json({"code": line.get("code"), "message": line["error"]}))
+
+    task = asyncio.create_task(go_on())
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+    await asyncio.wait({task, uploaded}, return_when=asyncio.FIRST_COMPLETED)
+    if uploaded.done():
+        uploaded.result()
+    else:
+        task.result()
+
+
+async def text_body(text: str) -> AsyncIterator[bytes]:
+    """A Dockerfile alone, which the builder takes in place of a tar."""
+    yield text.encode()
+
+
+async def _told(body: AsyncIterator[bytes], uploaded: asyncio.Future[None]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in body:
+            yield chunk
+    except BaseException as error:
+        if not uploaded.done():
+            uploaded.set_exception(error)
+        raise
+    if not uploaded.done():
+        uploaded.set_result(None)
+
+
+async def cancel(actor: Actor, build_id: str) -> None:
+    """By its id, or by the name that its client gave it. A build that has ended is fine."""
+    require(actor, "image.build")
+    build = await database.read(_named, actor, build_id)
+    running = _running.get(build.build_id)
+    if running is not None:
+        running.cancel()
+    elif build.state == Build.RUNNING:  # of a process that is no more: its connection to the host went with it
+        await database.run(_finish, build, Build.CANCELLED, CANCELLED, "")
+    await database.run(_cancelled, actor, build)
+
+
+async def prune(actor: Actor, filters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """{"caches": [keys], "bytes"}."""
+    require(actor, "image.prune")
+    tenant = actor.tenant
+    assert tenant is not None
+    words = {name: list(values) for name, values in filters.items()}
+    ok, _reader, writer = await streams.open_stream("build_prune", tenant.name, "", answer_within_s=300.0, filters=words)
+    writer.transport.abort()
+    await database.run(_pruned, actor, ok)
+    return ok
+
+
+async def usage(actor: Actor) -> list[dict[str, Any]]:
+    """The steps in the tenant's cache."""
+    require(actor, "image.view")
+    tenant = actor.tenant
+    assert tenant is not None
+    ok, _reader, writer = await streams.open_stream("build_usage", tenant.name, "")
+    writer.transport.abort()
+    steps: list[dict[str, Any]] = ok["steps"]
+    return steps
+
+
+# -- the stream ------------------------------------------------------------------------------------
+
+
+class _Outcome:
+    """What is known of a build so far; nothing yet: it was cancelled."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.state, self.error, self.image_id = Build.CANCELLED, CANCELLED, ""
+        self.log = logs.LogWriter(build.build_id)
+
+
+async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Future[None], outcome: _Outcome) -> Lines:
+    while data := await reader.readline():
+        line = orjson.loads(data)
+        if line.get("images"):
+            await database.run(_pulled, actor, line["images"])
+        if "built" in line:
+            outcome.state, outcome.error, outcome.image_id = Build.DONE, "", line["built"]["record"]["id"]
+            await database.run(_built, actor, outcome.build, line["built"])
+            return
+        if "images" in line:
+            continue
+        outcome.log.write(line)
+        if "errorDetail" in line:
+            if line["error"] != CANCELLED:
+                outcome.state, outcome.error = Build.FAILED, line["error"]
+            await asyncio.gather(upload, return_exceptions=True)  # most clients read no answer before they have sent everything
+        yield line
+    if outcome.state == Build.CANCELLED:
+        yield {"errorDetail": {"message": CANCELLED}, "error": CANCELLED, "code": errors.FailedPrecondition.code}
+
+
+async def _end(outcome: _Outcome, upload: asyncio.Future[None]) -> None:
+    await asyncio.gather(upload, return_exceptions=True)
+    if outcome.state == Build.CANCELLED:
+        outcome.log.write({"error": f"{CANCELLED}\n"})
+    outcome.log.close()
+    await database.run(_finish, outcome.build, outcome.state, outcome.error, outcome.image_id)
+
+
+async def _upload(body: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:
+    """A client that goes away in the middle takes the build along."""
+    try:
+        async for chunk in body or _nothing():
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
+    except ConnectionResetError:
+        writer.transport.abort()
+    except OSError:
+        with contextlib.suppress(ConnectionResetError):
+            async for _chunk in body or _nothing():  # the host has seen enough; the client must be read to its end to hear why
+                pass
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def _begin(actor: Actor, request: BuildRequest, client_id: str) -> Build:
+    tenant = actor.tenant
+    assert tenant is not None
+    words = {
+        "target": request.target,
+        "platform": request.platform,
+        "args": sorted(request.args),
+        "no_cache": request.no_cache,
+        "pull": request.pull,
+        "squash": request.squash,
+    }
+    build = Build(
+        tenant=tenant,
+        build_id=request.id,
+        client_id=client_id[:128],
+        tags=list(request.tags),
+        source=request.remote[:400],
+        dockerfile=request.dockerfile[:400],
+        words={name: value for name, value in words.items() if value},
+        actor=actor.label[:200],
+        door=actor.door_name,
+        began_ns=time.time_ns(),
+    )
+    build.save(force_insert=True)
+    audit.record(actor, "image.build", _shown(build), build=build.build_id)
+    _forget_old(tenant.pk)
+    _tell(build)
+    return build
+
+
+def _forget_old(tenant_id: int) -> None:
+    old = Build.everywhere.filter(tenant_id=tenant_id).exclude(state=Build.RUNNING).order_by("-began_ns")[KEPT:]
+    for build in list(old):
+        build.delete()
+        logs.remove(build.build_id)
+
+
+def _finish(build: Build, state: str, error: str, image_id: str) -> None:
+    found = Build.everywhere.filter(pk=build.pk, state=Build.RUNNING)
+    if found.update(state=state, error=error[:4000], image_id=image_id, ended_ns=time.time_ns()):
+        build.state = state
+        _tell(build)
+
+
+def _built(actor: Actor, build: Build, item: dict[str, Any]) -> None:
+    """The image is the tenant's from here on; Docker tells of its names."""
+    record = rows.record_from(item["record"])
+    row = rows.put(actor.tenant_number, record)
+    for ref in item["refs"]:
+        if rows.point(row, ref, time_ns=item.get("time_ns", 0)) or ref in build.tags:
+            rows.tell(actor.tenant_number, "tag", record.id, ref)
+    rows.remind(actor.tenant_number)
+
+
+def _pulled(actor: Actor, images: Sequence[dict[str, Any]]) -> None:
+    for item in images:
+        record = rows.record_from(item["record"])
+        row = rows.put(actor.tenant_number, record)
+        for ref in item["refs"]:
+            rows.point(row, ref, time_ns=item.get("time_ns", 0))
+        for ref in item["refs"]:
+            rows.tell(actor.tenant_number, "pull", ref, ref)
+    rows.remind(actor.tenant_number)
+
+
+def _named(actor: Actor, build_id: str) -> Build:
+    found: Build | None = Build.objects.for_actor(actor).filter(build_id=build_id).first()
+    if found is None and build_id:
+        found = Build.objects.for_actor(actor).filter(client_id=build_id).order_by("-began_ns").first()
+    if found is None:
+        raise errors.NotFound(f"No such build: {build_id}")
+    return found
+
+
+def _cancelled(actor: Actor, build: Build) -> None:
+    audit.record(actor, "image.build_cancel", _shown(build), build=build.build_id)
+
+
+def _pruned(actor: Actor, ok: dict[str, Any]) -> None:
+    audit.record(actor, "image.build_prune", f"{len(ok['caches'])} steps", bytes=ok["bytes"])
+
+
+def lost() -> None:
+    """At the start of the panel: what ran in a process that is no more was cancelled with its connection."""
+    for build in Build.everywhere.filter(state=Build.RUNNING):
+        if build.build_id not in _running:
+            _finish(build, Build.CANCELLED, "the panel was restarted", "")
+
+
+def _shown(build: Build) -> str:
+    return str(build.tags[0]) if build.tags else build.build_id[:12]
+
+
+def _tell(build: Build) -> None:
+    live.on_commit({"kind": "build", "tenant": build.tenant_id, "id": build.build_id, "state": build.state})

@@ -1,0 +1,191 @@
+"""RUN --mount: folders that are there while a step runs and are in no layer.
+
+    bind    a copy of files of the context, a stage or an image; what the step writes into it is thrown away with it
+    cache   a folder of the tenant's that stays from build to build: <engine>/builds/cache/<tenant>/mounts/<digest of its id>/data
+    tmpfs   memory
+
+The script of a heredoc (``RUN <<EOF`` that begins with ``#!``) comes the same way, as one file that is read only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import os
+import posixpath
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.builds import transfer
+from engine.builds.dockerfile.model import Mount
+from engine.builds.documents import Document
+from engine.builds.files import FileTree, clean, follow
+from engine.builds.layout import Layout, gathered
+from engine.errors import InvalidArgument, Unsupported
+from engine.images import held
+from engine.images.streams import drain
+from engine.images.unpack import unpack
+
+if TYPE_CHECKING:
+    from engine.builds.dockerfile import model
+    from engine.builds.runconfig import Config
+    from engine.builds.stage import Shop, StageRun
+
+_POLL_S: Final = 0.1
+_CACHE_MODE: Final = 0o755
+_numbers = itertools.count()
+
+
+def check(mounts: Sequence[Mount]) -> None:
+    """Unsupported for what needs a client's session."""
+    for mount in mounts:
+        if mount.type in ("secret", "ssh"):
+            raise Unsupported(
+                f"RUN --mount=type={mount.type} is not supported yet: secrets and keys come over BuildKit's session, "
+                "which this release does not have; nothing of a build argument is safe for them"
+            )
+
+
+class Mounts:
+    """Of one RUN. What it prepares lasts as long as ``stack``."""
+
+    def __init__(self, shop: Shop, stage: StageRun, words: model.Run, config: Config, stack: ExitStack) -> None:
+        self._shop, self._stack = shop, stack
+        self._mounts = [(mount, posixpath.join("/", config["WorkingDir"] or "/", mount.target)) for mount in words.mounts]
+        self._sources: dict[int, tuple[FileTree, transfer.Item]] = {}
+        for number, (mount, _target) in enumerate(self._mounts):
+            if mount.type == "bind" or (mount.type == "cache" and mount.from_):
+                self._sources[number] = self._source(stage, mount, words.first_line)
+        self._places: list[str] = [target for _mount, target in self._mounts]
+
+    def _source(self, stage: StageRun, mount: Mount, line: int) -> tuple[FileTree, transfer.Item]:
+        tree: FileTree | None
+        if mount.from_:
+            tree = self._stack.enter_context(stage.tree_of(stage.step_of(mount.from_, line)))
+        else:
+            tree = self._shop.context
+        if tree is None:
+            raise InvalidArgument("missing build context")
+        path = follow(tree, clean(mount.source or "/"))
+        if tree.find(path) is None:
+            raise InvalidArgument(f'failed to calculate checksum of ref: "/{path}": not found')
+        (item,) = transfer.items_of(tree, "/" + path if path else ".", from_image=bool(mount.from_))
+        return tree, item
+
+    def key(self) -> list[Any]:
+        """What of them counts for the cache: the content of binds, and where things are."""
+        found: list[Any] = []
+        for number, (mount, target) in enumerate(self._mounts):
+            source = self._sources.get(number)
+            found.append([mount.type, target, source[1].digest if source and mount.type == "bind" else ""])
+        return found
+
+    def places(self) -> list[str]:
+        return self._places
+
+    def prepare(self, script: tuple[str, bytes] | None) -> Iterator[dict[str, Any]]:
+        """The OCI config's mounts."""
+        for number, (mount, target) in enumerate(self._mounts):
+            if mount.type == "bind":
+                yield _bind(self._copy(number), target, read_only=mount.is_read_only)
+            elif mount.type == "cache":
+                yield _bind(self._cache_folder(number, mount, target), target, read_only=mount.is_read_only)
+            else:
+                options = ["nosuid", "nodev", *([f"size={mount.size_bytes}"] if mount.size_bytes else [])]
+                yield {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options}
+        if script is not None:
+            path, content = script
+            yield _bind(self._script(posixpath.basename(path), content), path, read_only=True)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _copy(self, number: int) -> Path:
+        tree, item = self._sources[number]
+        folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
+        folder.mkdir(mode=0o755)
+        owner = None if self._mounts[number][0].from_ else (0, 0)
+        file = tree.find(item.path)
+        assert file is not None
+        self._fill(folder, [item], owner)
+        return folder if file.is_folder else folder / item.name
+
+    def _fill(self, folder: Path, items: list[transfer.Item], owner: tuple[int, int] | None) -> None:
+        layout = Layout(_Empty(), now_s=int(time.time()))
+        source = gathered(transfer.pieces(layout, items, "/", transfer.Manner(owner=owner)))
+        unpack(source, folder, self._shop.workshop.limits)
+        drain(source)
+
+    def _script(self, name: str, content: bytes) -> Path:
+        folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
+        folder.mkdir(mode=0o755)
+        tree = Document(name, content, mode=0o755)
+        self._fill(folder, [transfer.Item(tree=tree, path=name, name=name, digest="")], (0, 0))
+        return folder / name
+
+    def _cache_folder(self, number: int, mount: Mount, target: str) -> Path:
+        """Made when it is missing, with what ``from`` names in it."""
+        name = hashlib.sha256((mount.id or target).encode("utf-8", "surrogateescape")).hexdigest()
+        above = held.folder_of(self._shop.engine.config, self._shop.request.tenant) / "mounts"
+        folder = self._locked(above, name, mount.sharing)
+        data = folder / "data"
+        if not data.is_dir():
+            fresh = folder / f"new{os.urandom(4).hex()}"
+            fresh.mkdir(mode=0o755)
+            if number in self._sources:
+                self._fill(fresh, [self._sources[number][1]], None)
+            os.chown(fresh, mount.uid or 0, mount.gid or 0)
+            fresh.chmod(_CACHE_MODE if mount.mode is None else mount.mode & 0o7777)
+            try:
+                fresh.rename(data)
+            except OSError:  # another build was first
+                fresh.rmdir()
+        return data
+
+    def _locked(self, above: Path, name: str, sharing: str) -> Path:
+        """``shared``: with all others. ``locked``: one after the other. ``private``: another folder while this one is in use."""
+        for number in itertools.count():
+            folder = above / (f"{name}.{number}" if number else name)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._stack.callback(os.close, fd)
+            if sharing in ("", "shared"):
+                return folder
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return folder
+                except BlockingIOError:
+                    if sharing == "private":
+                        break
+                    self._shop.containers.check()
+                    time.sleep(_POLL_S)
+        raise AssertionError("itertools.count ends never")
+
+
+def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {
+        "destination": target,
+        "type": "bind",
+        "source": str(source),
+        "options": ["bind", "nosuid", "nodev", *(["ro"] if read_only else [])],
+    }
+
+
+class _Empty:
+    """A FileTree with nothing in it."""
+
+    def find(self, path: str) -> None:
+        return None
+
+    def names(self, path: str) -> list[str]:
+        return []
+
+    def read(self, path: str) -> Iterator[bytes]:
+        return iter(())
+
+    def digest(self, path: str) -> str:
+        return ""

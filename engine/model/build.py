@@ -1,0 +1,66 @@
+"""A build as it travels from whoever asks to the host: what ``docker build`` was told, in the engine's words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from engine.errors import InvalidArgument
+from engine.model.container import Ulimit
+from engine.model.resources import Resources
+from engine.model.tenant import check_tenant_name
+
+DOCKERFILE = "Dockerfile"
+_ID = re.compile(r"[0-9a-f]{32}")
+MAX_TEXT = 1 << 20  # bytes of all arguments and labels together: they travel in one line
+NETWORKS = ("", "default", "bridge", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """``remote``: "" = the context comes as a tar after the question; else an address that the host fetches it from."""
+
+    id: str  # 32 hex digits, chosen by whoever asks
+    tenant: str
+    tags: tuple[str, ...] = ()
+    dockerfile: str = DOCKERFILE  # path in the context
+    remote: str = ""
+    args: dict[str, str | None] = field(default_factory=dict)  # None: the Dockerfile's own default
+    labels: dict[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: str = ""
+    network: str = ""  # of RUN: "" and default = the tenant's bridge
+    resources: Resources = field(default_factory=Resources)
+    shm_size_bytes: int = 64 << 20
+    ulimits: tuple[Ulimit, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    cgroup_parent: str = ""
+    no_cache: bool = False
+    pull: bool = False
+    cache_from: tuple[str, ...] = ()
+    squash: bool = False
+    quiet: bool = False
+    remove: bool = True  # tell of each container that was removed (they always are)
+    force_remove: bool = False  # tell of it also after a failure
+    time_limit_s: int = 0  # 0 = the host's
+
+
+def check_request(request: BuildRequest) -> None:
+    """What the engine does not take on trust from a message."""
+    check_tenant_name(request.tenant)
+    if not is_build_id(request.id):
+        raise InvalidArgument(f"invalid build id {request.id!r}: 32 hex digits are needed")
+    if request.network not in NETWORKS:
+        raise InvalidArgument(f"network {request.network!r} is not for builds: default and none are")
+    texts = [request.dockerfile, request.remote, request.target, *request.tags]
+    texts += [text for name, value in request.args.items() for text in (name, value or "")]
+    texts += [text for pair in request.labels.items() for text in pair]
+    if any("\0" in text for text in texts):
+        raise InvalidArgument("a word of the build holds a zero byte")
+    if len(json.dumps([request.args, request.labels])) > MAX_TEXT:
+        raise InvalidArgument(f"arguments and labels of a build are larger than {MAX_TEXT} bytes, the limit of this host")
+
+
+def is_build_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
