@@ -77,6 +77,7 @@ that the container runs, or that keeper and foster died together (then the pidfd
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import socket
 import struct
@@ -89,6 +90,7 @@ VERSION: Final = 1
 MAX_MESSAGE: Final = 192 << 10  # below net.core.wmem_default (212,992), with room for the kernel's own bookkeeping
 MAX_FDS: Final = 16
 BACKLOG: Final = 2048  # listen(2): a burst of launches must not see EAGAIN
+_SIOCUNIXFILE: Final = 0x89E0  # linux/un.h: a descriptor of the file that a socket is bound to
 _UCRED: Final = struct.Struct("=3i")
 
 
@@ -108,12 +110,14 @@ def listen(path: Path) -> socket.socket:
 class Place:
     """A listening socket's name in the file system, which another process may take."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, listener: socket.socket) -> None:
+        """Of the socket's own file, whatever its name means by now. SIOCUNIXFILE (Linux 4.6) wants CAP_NET_ADMIN."""
+        self._path = Path(listener.getsockname())
+        file = fcntl.ioctl(listener.fileno(), _SIOCUNIXFILE)
         try:
-            self._inode = os.stat(path).st_ino
-        except FileNotFoundError:  # taken away since we began to listen: lost from the first moment
-            self._inode = -1
+            self._inode = os.fstat(file).st_ino
+        finally:
+            os.close(file)
 
     def is_lost(self) -> bool:
         """Whether nobody can reach us there any more: another listens, or the folder is gone.
