@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import machine
 from tests.support.platform import Platform
 
 NEEDS = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker"), pytest.mark.timeout(120, func_only=True)]
@@ -64,7 +65,7 @@ class Terminal:
 
     def until(self, text: str, within_s: float = 20) -> str:
         """Everything shown up to and with ``text``."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + within_s * machine.slowness()
         while text.encode() not in self.seen:
             ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
             assert ready, f"waited for {text!r}, saw {self.seen!r}"
@@ -76,7 +77,7 @@ class Terminal:
         return (shown + text.encode()).decode(errors="replace")
 
     def close(self) -> int:
-        code = self.process.wait(20)
+        code = self.process.wait(20 * machine.slowness())
         os.close(self.master)
         return code
 
