@@ -187,7 +187,7 @@ def test_a_download_that_brings_nothing_is_given_up(host: Host, toy: Toy) -> Non
 
 
 def test_a_registry_that_stalls_counts_as_broken(host: Host, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_REGISTRY_SILENCE", "0.5")
+    monkeypatch.setenv("SLIPWAY_REGISTRY_SILENCE", "3")
     data = layer(1 << 20)
     toy.image("app", "1", [data])
     stalled = threading.Event()
@@ -201,7 +201,7 @@ def test_a_registry_that_stalls_counts_as_broken(host: Host, toy: Toy, monkeypat
         handler.end_headers()
         handler.wfile.write(data[:100_000])
         handler.wfile.flush()
-        time.sleep(3)
+        time.sleep(8)
         handler.cut()
         return True
 
