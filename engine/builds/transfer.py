@@ -116,7 +116,7 @@ def absolute_target(target: str, cwd: str) -> str:
 
 
 def pieces(layout: Layout, items: Sequence[Item], target: str, manner: Manner) -> Iterator[bytes]:
-    """The layer's tar without its end mark. ``target``: of ``absolute_target``."""
+    """The layer's tar without its end mark. ``target``: of ``absolute_target``. Raises layout.Repeated at the end."""
     for item in items:
         layout.new_item()
         wanted = f"{target.rstrip('/')}/{item.kept}" if item.kept else target
@@ -135,6 +135,7 @@ def pieces(layout: Layout, items: Sequence[Item], target: str, manner: Manner) -
             if manner.excluded is not None and manner.excluded(item.name):
                 continue
             yield from layout.put(base, _as_wanted(file, manner), _content(item.tree, item.path, file), parents=manner.owner or (0, 0))
+    layout.finish()
 
 
 def _keep_parents(layout: Layout, item: Item, target: str, manner: Manner) -> Iterator[bytes]:
@@ -188,7 +189,7 @@ def is_archive(content: Chunks) -> bool:
 
 def _unpacked(layout: Layout, content: Chunks, base: str, manner: Manner) -> Iterator[bytes]:
     """Owners as in the archive, unless --chown says otherwise."""
-    yield from layout.put_folder(base)
+    yield from layout.put_folder(base, manner.owner or (0, 0))
     reader = tar.TarReader(decompressed(content))
     named: dict[str, tuple[str, File]] = {}
     manner = replace(manner, owner=None if manner.owner == (0, 0) else manner.owner)
