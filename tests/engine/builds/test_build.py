@@ -88,7 +88,7 @@ def test_a_command_that_fails(bench: Bench) -> None:
 
 def test_stages_and_copies_between_them(bench: Bench) -> None:
     dockerfile = (
-        "ARG TAG=latest\nFROM busybox:$TAG AS one\nRUN echo 1 >/out; adduser -D -u 7 me; chown me /out\n"
+        "ARG TAG=latest\nFROM busybox:$TAG AS one\nRUN echo 1 >/out; chown 7 /out\n"
         "FROM busybox AS two\nRUN echo 2 >/out\n"
         "FROM scratch\nCOPY --from=one /out /one\nCOPY --from=1 --chown=3:4 /out /two\nCOPY --from=busybox /bin/busybox /bin/\n"
     )
@@ -122,7 +122,7 @@ def test_arguments_and_their_traces(bench: Bench) -> None:
 
 
 def test_owners_by_name(bench: Bench) -> None:
-    dockerfile = "FROM busybox\nRUN adduser -D -u 1234 me\nCOPY --chown=me a /a\nCOPY --chown=me:0 --chmod=600 a /b\n"
+    dockerfile = "FROM busybox\nRUN echo me:x:1234:1234::/:/bin/sh >>/etc/passwd; echo me:x:1234: >>/etc/group\nCOPY --chown=me a /a\nCOPY --chown=me:0 --chmod=600 a /b\n"
     files = bench.files(bench.build(dockerfile, {"a": ""}).record)
     assert files["a"][1:3] == (1234, 1234) and files["b"][:3] == ("100600", 1234, 0)
     with pytest.raises(InvalidArgument, match="unable to convert uid/gid chown string to host mapping"):
