@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from engine.model.build import DOCKERFILE, BuildRequest
 from engine.model.platform import Platform
 from engine.model.reference import Reference
 
+_HELD: Final = 10_000  # lines of a quiet build, for the case that it fails
 _NUMBERS: Final = {
     "memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares", "cpuperiod": "CpuPeriod", "cpuquota": "CpuQuota",
 }  # fmt: skip
@@ -65,7 +67,7 @@ async def _body(exchange: Exchange, arrived: asyncio.Event) -> AsyncIterator[byt
 async def _relay(exchange: Exchange, lines: Lines, *, quiet: bool) -> None:
     """The head goes out with the first line; what goes wrong before it has its own status. ``quiet``: the image's id alone, or all
     that was said before it failed."""
-    held: list[dict[str, Any]] = []
+    held: deque[dict[str, Any]] = deque(maxlen=_HELD)
     image_id = ""
     async for line in lines:
         if "errorDetail" in line:
