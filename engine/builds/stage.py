@@ -267,7 +267,6 @@ class StageRun:
     # -- RUN -------------------------------------------------------------------------------------
 
     def _run(self, words: model.Run) -> None:
-        mounting.check(words.mounts)
         script = run_script(words, runconfig.shell_of(self._config))
         env = self._config["Env"] or []
         counted, passed = self._scope.for_history(env), self._scope.for_run(env)
@@ -276,7 +275,11 @@ class StageRun:
         with ExitStack() as stack:
             mounts = mounting.Mounts(self._shop, self, words, self._config, stack)
             extra = [words.network, file, *mounts.key()]
-            self._cached(command, lambda: self._execute(words, script.words, [*env, *passed], command, mounts, script.file), extra=extra)
+            self._cached(
+                command,
+                lambda: self._execute(words, script.words, [*env, *passed, *mounts.env()], command, mounts, script.file),
+                extra=extra,
+            )
 
     def _execute(
         self,

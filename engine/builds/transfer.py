@@ -12,10 +12,12 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from engine.builds.dockerfile import modes
 from engine.builds.files import File, FileTree, clean, follow, walk
+from engine.builds.ignore import compile_pattern
 from engine.builds.layout import Layout, Owner
 from engine.builds.patterns import has_wildcards, matches
 from engine.errors import InvalidArgument
@@ -63,7 +65,8 @@ def items_of(
     plain = source.lstrip("/").removeprefix("./")
     if has_wildcards(plain):
         pattern = posixpath.normpath(plain)
-        found = [path for path, _file in walk(tree, "") if matches(pattern, path)]
+        fits = compile_pattern(pattern).matches if keeps_parents else partial(matches, pattern)  # ** is of --parents alone
+        found = [path for path, _file in walk(tree, "") if fits(path)]
     else:
         found = [clean(plain.replace("\\", "") if "\\" in plain else plain)]
     pivot = _pivot(source) if keeps_parents else ""
