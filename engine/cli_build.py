@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import os
 import secrets
@@ -18,7 +19,7 @@ from engine.builds.builder import Builder
 from engine.builds.ignore import NAME as IGNORE_FILE
 from engine.builds.ignore import Matcher, ignore_file_of, left_out, read_patterns
 from engine.engine import Engine
-from engine.model.build import DOCKERFILE, BuildRequest
+from engine.model.build import DOCKERFILE, MAX_SECRET, BuildRequest
 
 _ADDRESSES = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
@@ -29,6 +30,7 @@ def add_parser(verbs: Any) -> None:
     build.add_argument("-f", "--file", default="", help="the Dockerfile, a path in the context (Dockerfile)")
     build.add_argument("--build-arg", action="append", default=[], metavar="NAME[=value]")
     build.add_argument("--label", action="append", default=[], metavar="NAME=value")
+    build.add_argument("--secret", action="append", default=[], metavar="id=NAME,src=FILE|env=NAME", help="for RUN --mount=type=secret")
     build.add_argument("--target", default="")
     build.add_argument("--platform", default="")
     build.add_argument("--network", default="", choices=["", "default", "none"])
@@ -51,6 +53,7 @@ def _build(engine: Engine, asked: argparse.Namespace) -> int:
         remote=asked.context if is_remote else "",
         args=dict(map(_argument, asked.build_arg)),
         labels={name: value for name, _equals, value in (label.partition("=") for label in asked.label)},
+        secrets=dict(map(_secret, asked.secret)),
         target=asked.target,
         platform=asked.platform,
         network=asked.network,
@@ -77,6 +80,26 @@ def _argument(word: str) -> tuple[str, str | None]:
     """Without a value it is the environment's, as docker has it."""
     name, equals, value = word.partition("=")
     return name, value if equals else os.environ.get(name)
+
+
+def _secret(words: str) -> tuple[str, str]:
+    """``id=token,src=file`` or ``id=token,env=NAME``; with the id alone the variable of that name, else the file."""
+    said = dict(pair.partition("=")[::2] for pair in words.split(","))
+    said["src"] = said.pop("source", said.get("src", ""))
+    name = said.get("id") or os.path.basename(said["src"])
+    unknown = set(said) - {"id", "src", "env", "type"}
+    if not name or unknown or said.get("type", "file") not in ("file", "env"):
+        raise errors.InvalidArgument(f"invalid secret {words!r}: id=NAME,src=FILE or id=NAME,env=NAME is needed")
+    if said.get("type") == "env" and said["src"]:
+        said["env"], said["src"] = said["src"], ""
+    variable = said.get("env") or (name if not said["src"] and name in os.environ else "")
+    if variable:
+        return name, base64.b64encode(os.environ.get(variable, "").encode("utf-8", "surrogateescape")).decode()
+    try:
+        with open(said["src"] or name, "rb") as file:
+            return name, base64.b64encode(file.read(MAX_SECRET + 1)).decode()
+    except OSError as error:
+        raise errors.InvalidArgument(f"failed to read secret {name!r}: {error.strerror}") from error
 
 
 def _print(line: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from controlpanel.builds import services
 from controlpanel.builds.services import Lines
 from controlpanel.containers import limits, options
 from controlpanel.containers.request import extra_hosts
-from controlpanel.dockerapi import registries, words
+from controlpanel.dockerapi import buildkit, registries, words
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.hosts.machine import here
 from controlpanel.tenants.permissions import require
@@ -23,10 +24,7 @@ from engine.model.build import DOCKERFILE, BuildRequest
 from engine.model.platform import Platform
 from engine.model.reference import Reference
 
-BUILDKIT: Final = (
-    "BuildKit is not supported yet: set DOCKER_BUILDKIT=0 to use the classic builder, which reads the whole Dockerfile language here, "
-    "or build in the panel"
-)
+_HELD: Final = 10_000  # lines of a quiet build, for the case that it fails
 _NUMBERS: Final = {
     "memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares", "cpuperiod": "CpuPeriod", "cpuquota": "CpuQuota",
 }  # fmt: skip
@@ -36,7 +34,7 @@ _TEXTS: Final = {"cpusetcpus": "CpusetCpus", "cpusetmems": "CpusetMems", "cgroup
 async def build(exchange: Exchange) -> None:
     require(exchange.actor, "image.build")
     if exchange.text("version") == "2":
-        raise Unsupported(BUILDKIT)
+        raise Unsupported(buildkit.SENTENCE)
     request = _request(exchange)
     arrived = asyncio.Event()
     if request.remote:
@@ -69,7 +67,7 @@ async def _body(exchange: Exchange, arrived: asyncio.Event) -> AsyncIterator[byt
 async def _relay(exchange: Exchange, lines: Lines, *, quiet: bool) -> None:
     """The head goes out with the first line; what goes wrong before it has its own status. ``quiet``: the image's id alone, or all
     that was said before it failed."""
-    held: list[dict[str, Any]] = []
+    held: deque[dict[str, Any]] = deque(maxlen=_HELD)
     image_id = ""
     async for line in lines:
         if "errorDetail" in line:
@@ -114,9 +112,8 @@ async def cancel(exchange: Exchange) -> None:
     await exchange.reply(204)
 
 
-async def buildkit(_exchange: Exchange) -> None:
-    """``/session`` and ``/grpc``: buildx dials them first."""
-    raise Unsupported(BUILDKIT)
+async def session(_exchange: Exchange) -> None:
+    raise Unsupported(buildkit.SENTENCE)
 
 
 # -- what is asked ---------------------------------------------------------------------------------

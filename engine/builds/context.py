@@ -6,9 +6,11 @@ files cost no more than their bytes. What a name means is decided in the index, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -49,7 +51,7 @@ class Context:
     """A FileTree. ``close`` it: that is the end of its bytes."""
 
     def __init__(self, folder: Path) -> None:
-        self._spool = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._spool = _nameless(folder)
         self._end = 0
         self._root = _Node(File(mode=stat.S_IFDIR | 0o755))
         self._entries = 0
@@ -203,6 +205,18 @@ class Context:
                     raise explain(error, "keep the build context") from error
                 self._end += done
                 view = view[done:]
+
+
+def _nameless(folder: Path) -> int:
+    """O_TMPFILE, and what it stands for where the file system has it not."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+    fd, path = tempfile.mkstemp(dir=folder)
+    os.unlink(path)
+    return fd
 
 
 def read_context(stream: Readable, folder: Path, limits: Limits) -> Context:

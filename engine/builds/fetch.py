@@ -18,6 +18,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -171,11 +172,28 @@ def _git(asked: dict[str, Any]) -> None:
         return done.stdout.decode(errors="replace").strip()
 
     git("init", "--quiet", ".")
-    git("remote", "add", "origin", "--", remote)
-    git("fetch", "--quiet", "--depth", "1", "--no-tags", "origin", "--", ref or "HEAD")
-    git("checkout", "--quiet", "--force", "FETCH_HEAD")
+    git("remote", "add", "--", "origin", remote)
+    try:
+        git("fetch", "--quiet", "--depth", "1", "--no-tags", "--", "origin", ref or "HEAD")
+        found = "FETCH_HEAD"
+    except _Failed:  # a server that gives no part of a history, or does not know what is meant: the short form of a commit
+        git("fetch", "--quiet", "--tags", "--", "origin", "+refs/heads/*:refs/remotes/origin/*")
+        if not ref:
+            git("remote", "set-head", "origin", "--auto")
+        found = _named(git, ref)
+    git("checkout", "--quiet", "--force", "--detach", found)
     git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
     _say({"ok": {"commit": git("rev-parse", "HEAD")}})
+
+
+def _named(git: Callable[..., str], ref: str) -> str:
+    """What a reference means when all branches and tags are here."""
+    for candidate in (f"refs/remotes/origin/{ref or 'HEAD'}", f"refs/tags/{ref}", ref):
+        try:
+            return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}")
+        except _Failed:
+            continue
+    raise _Failed(f"unable to 'git clone' to temporary context directory: pathspec '{ref}' did not match any file(s) known to git")
 
 
 if __name__ == "__main__":

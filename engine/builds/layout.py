@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -20,16 +20,27 @@ Owner = tuple[int, int]
 _ROOT: Final[Owner] = (0, 0)
 
 
+class Repeated(Exception):
+    """Names were put more than once, which a layer must not show (image-spec): begin again with ``times``, and only the last is written."""
+
+    def __init__(self, times: Mapping[str, int]) -> None:
+        super().__init__(f"{len(times)} names are there more than once")
+        self.times = times
+
+
 class Layout:
     """The image's files with what was put so far on top. Each ``put…`` yields bytes of the layer's tar."""
 
-    def __init__(self, below: FileTree, *, now_s: int, latest_s: int | None = None) -> None:
-        """``now_s``: the time of folders that are made on the way; ``latest_s``: no entry is younger (SOURCE_DATE_EPOCH)."""
+    def __init__(self, below: FileTree, *, now_s: int, latest_s: int | None = None, times: Mapping[str, int] | None = None) -> None:
+        """``now_s``: the time of folders that are made on the way; ``latest_s``: no entry is younger (SOURCE_DATE_EPOCH); ``times``: of a
+        first attempt that ended with Repeated."""
         self._below = below
         self._now_ns = now_s * 10**9
         self._latest_s = latest_s
         self._new: dict[str, File] = {}
         self._links: dict[object, str] = {}
+        self._times: dict[str, int] = {}
+        self._expected = times or {}
 
     # -- FileTree, as far as following links needs it ------------------------------------------------
 
@@ -69,6 +80,17 @@ class Layout:
         """Hard links are kept within one source."""
         self._links.clear()
 
+    def finish(self) -> None:
+        """Nothing more is put. Raises Repeated."""
+        repeated = {path: times for path, times in self._times.items() if times > 1}
+        if repeated and not self._expected:
+            raise Repeated(repeated)
+
+    def _is_last(self, path: str) -> bool:
+        """Whether ``path`` is to be written now: as far as is known it does not come again."""
+        self._times[path] = self._times.get(path, 0) + 1
+        return self._times[path] >= self._expected.get(path, 1)
+
     def put_folder(self, path: str, owner: Owner = _ROOT, mode: int = 0o755) -> Iterator[bytes]:
         """Made with its parents where it is missing; one that is there stays as it is."""
         if not path or self.is_folder(path):
@@ -81,6 +103,11 @@ class Layout:
         if kind is None or not path:
             return
         yield from self._way_to(path, parents)
+        if not self._is_last(path):
+            self._new[path] = file
+            for _piece in data or ():  # what reads an archive has to come to its end
+                pass
+            return
         first = self._links.get(file.inode) if file.inode is not None else None
         if first is not None:
             self._new[path] = file
@@ -111,7 +138,8 @@ class Layout:
             if file is None or not file.is_folder:
                 file = File(mode=stat.S_IFDIR | 0o755, uid=owner[0], gid=owner[1], mtime_ns=self._now_ns)
             self._new[above] = file
-            yield self._header(above, b"5", file)
+            if self._is_last(above):
+                yield self._header(above, b"5", file)
 
     def _header(self, path: str, kind: bytes, file: File) -> bytes:
         mtime_s = file.mtime_ns // 10**9

@@ -3,6 +3,8 @@
     bind    a copy of files of the context, a stage or an image; what the step writes into it is thrown away with it
     cache   a folder of the tenant's that stays from build to build: <engine>/builds/cache/<tenant>/mounts/<digest of its id>/data
     tmpfs   memory
+    secret  a file of the request's, in a folder of root's that goes with the build; or a variable. One that was not given and is not
+            required is not there. ssh: nobody can give a key yet, so a step that requires one is refused.
 
 The script of a heredoc (``RUN <<EOF`` that begins with ``#!``) comes the same way, as one file that is read only.
 """
@@ -15,8 +17,9 @@ import itertools
 import os
 import posixpath
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +32,7 @@ from engine.errors import InvalidArgument, Unsupported
 from engine.images import held
 from engine.images.streams import drain
 from engine.images.unpack import unpack
+from engine.model.build import check_secret
 
 if TYPE_CHECKING:
     from engine.builds.dockerfile import model
@@ -40,14 +44,11 @@ _CACHE_MODE: Final = 0o755
 _numbers = itertools.count()
 
 
-def check(mounts: Sequence[Mount]) -> None:
-    """Unsupported for what needs a client's session."""
-    for mount in mounts:
-        if mount.type in ("secret", "ssh"):
-            raise Unsupported(
-                f"RUN --mount=type={mount.type} is not supported yet: secrets and keys come over BuildKit's session, "
-                "which this release does not have; nothing of a build argument is safe for them"
-            )
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    mount: Mount
+    target: str  # "" = a variable only
+    content: bytes
 
 
 class Mounts:
@@ -55,12 +56,15 @@ class Mounts:
 
     def __init__(self, shop: Shop, stage: StageRun, words: model.Run, config: Config, stack: ExitStack) -> None:
         self._shop, self._stack = shop, stack
-        self._mounts = [(mount, posixpath.join("/", config["WorkingDir"] or "/", mount.target)) for mount in words.mounts]
+        cwd = posixpath.join("/", config["WorkingDir"] or "/")
+        given = [mount for mount in words.mounts if mount.type not in ("secret", "ssh")]
+        self._mounts = [(mount, posixpath.join(cwd, mount.target)) for mount in given]
+        self._secrets = [found for mount in words.mounts if (found := self._secret(mount, cwd)) is not None]
         self._sources: dict[int, tuple[FileTree, transfer.Item]] = {}
         for number, (mount, _target) in enumerate(self._mounts):
             if mount.type == "bind" or (mount.type == "cache" and mount.from_):
                 self._sources[number] = self._source(stage, mount, words.first_line)
-        self._places: list[str] = [target for _mount, target in self._mounts]
+        self._places: list[str] = [target for _mount, target in self._mounts] + [secret.target for secret in self._secrets if secret.target]
 
     def _source(self, stage: StageRun, mount: Mount, line: int) -> tuple[FileTree, transfer.Item]:
         tree: FileTree | None
@@ -76,13 +80,34 @@ class Mounts:
         (item,) = transfer.items_of(tree, "/" + path if path else ".", from_image=bool(mount.from_))
         return tree, item
 
+    def _secret(self, mount: Mount, cwd: str) -> _Secret | None:
+        if mount.type == "ssh" and mount.is_required:
+            raise Unsupported("RUN --mount=type=ssh,required is not supported: keys come over BuildKit's session, which is not there yet")
+        if mount.type != "secret":
+            return None
+        name = mount.id or mount.source or posixpath.basename(mount.target)
+        value = self._shop.request.secrets.get(name)
+        if value is None:
+            if mount.is_required:
+                raise InvalidArgument(f"secret {name}: not found")
+            return None
+        target = posixpath.join(cwd, mount.target) if mount.target else "" if mount.env else f"/run/secrets/{name}"
+        return _Secret(mount, target, check_secret(name, value))
+
+    def env(self) -> list[str]:
+        """``NAME=value`` of the secrets that are variables: for the step alone."""
+        named = [(secret.mount.env, secret.content.decode("utf-8", "replace")) for secret in self._secrets if secret.mount.env]
+        if any("\0" in value for _name, value in named):
+            raise InvalidArgument("a secret with a zero byte cannot be a variable")
+        return [f"{name}={value}" for name, value in named]
+
     def key(self) -> list[Any]:
         """What of them counts for the cache: the content of binds, and where things are."""
         found: list[Any] = []
         for number, (mount, target) in enumerate(self._mounts):
             source = self._sources.get(number)
             found.append([mount.type, target, source[1].digest if source and mount.type == "bind" else ""])
-        return found
+        return found + [["secret", secret.target, secret.mount.env] for secret in self._secrets]
 
     def places(self) -> list[str]:
         return self._places
@@ -97,9 +122,16 @@ class Mounts:
             else:
                 options = ["nosuid", "nodev", *([f"size={mount.size_bytes}"] if mount.size_bytes else [])]
                 yield {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options}
+        for secret in self._secrets:
+            if secret.target:
+                owner, mode = (
+                    (secret.mount.uid or 0, secret.mount.gid or 0),
+                    0o400 if secret.mount.mode is None else secret.mount.mode & 0o777,
+                )
+                yield _bind(self._file("secret", secret.content, mode, owner), secret.target, read_only=True)
         if script is not None:
             path, content = script
-            yield _bind(self._script(posixpath.basename(path), content), path, read_only=True)
+            yield _bind(self._file(posixpath.basename(path), content, 0o755, (0, 0)), path, read_only=True)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -119,11 +151,11 @@ class Mounts:
         unpack(source, folder, self._shop.workshop.limits)
         drain(source)
 
-    def _script(self, name: str, content: bytes) -> Path:
+    def _file(self, name: str, content: bytes, mode: int, owner: tuple[int, int]) -> Path:
         folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
         folder.mkdir(mode=0o755)
-        tree = Document(name, content, mode=0o755)
-        self._fill(folder, [transfer.Item(tree=tree, path=name, name=name, digest="")], (0, 0))
+        tree = Document(name, content, mode=mode)
+        self._fill(folder, [transfer.Item(tree=tree, path=name, name=name, digest="")], owner)
         return folder / name
 
     def _cache_folder(self, number: int, mount: Mount, target: str) -> Path:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOG: Final = LogPolicy(max_size_bytes=16 << 20, max_files=2)  # the build's own log keeps what was said; this one goes with the container
 _FRAME: Final = struct.Struct(">BxxxI")
 _STDERR: Final = 2
+_PIECE: Final = 32 << 10  # characters in one line: as much as moby writes at once
 
 
 class Cancelled(errors.FailedPrecondition):
@@ -159,8 +160,8 @@ class Containers:
         log = self._engine.config.container(container_id) / "log"
         for stream, data in _framed(LogReader(log, start=FIRST).follow()):
             text = decoders[stream].decode(data)
-            if text:
-                (output.error_text if stream == _STDERR else output.text)(text)
+            for at in range(0, len(text), _PIECE):
+                (output.error_text if stream == _STDERR else output.text)(text[at : at + _PIECE])
 
 
 def _framed(pieces: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:

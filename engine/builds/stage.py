@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from engine.builds.dockerfile.triggers import parse_triggers
 from engine.builds.files import FileTree, follow
 from engine.builds.ignore import Matcher
 from engine.builds.layertree import LayerTree
-from engine.builds.layout import Layout, Owner, gathered
+from engine.builds.layout import Layout, Owner, Repeated, gathered
 from engine.builds.output import Output, short
 from engine.builds.running import Containers, Run, new_container_id, upper_of
 from engine.builds.workshop import Workshop
@@ -253,26 +253,33 @@ class StageRun:
                     raise InvalidArgument(f"unable to convert uid/gid chown string to host mapping: {error.message}") from error
             manner = transfer.Manner(owner=owner, mode=words.mode, is_link=words.is_link, excluded=excluded)
             target = transfer.absolute_target(words.target, self._config["WorkingDir"] or "/")
-            pieces = transfer.pieces(self._layout(below), items, target, manner)
-            return self._layered(gathered(pieces), command, words.text)
+            try:
+                pieces = transfer.pieces(self._layout(below), items, target, manner)
+                return self._layered(gathered(pieces), command, words.text)
+            except Repeated as repeated:
+                pieces = transfer.pieces(self._layout(below, repeated.times), items, target, manner)
+                return self._layered(gathered(pieces), command, words.text)
 
-    def _layout(self, below: FileTree) -> Layout:
+    def _layout(self, below: FileTree, times: Mapping[str, int] | None = None) -> Layout:
         moment = self._shop.epoch_s if self._shop.epoch_s is not None else int(time.time())
-        return Layout(below, now_s=moment, latest_s=self._shop.epoch_s)
+        return Layout(below, now_s=moment, latest_s=self._shop.epoch_s, times=times)
 
     # -- RUN -------------------------------------------------------------------------------------
 
     def _run(self, words: model.Run) -> None:
-        mounting.check(words.mounts)
         script = run_script(words, runconfig.shell_of(self._config))
         env = self._config["Env"] or []
         counted, passed = self._scope.for_history(env), self._scope.for_run(env)
-        command = [f"|{len(counted)}", *counted, *script.words] if counted else list(script.words)
+        command = [f"|{len(counted)}", *counted, *script.words] if passed else list(script.words)
         file = hashlib.sha256(script.file[1]).hexdigest() if script.file else ""
         with ExitStack() as stack:
             mounts = mounting.Mounts(self._shop, self, words, self._config, stack)
             extra = [words.network, file, *mounts.key()]
-            self._cached(command, lambda: self._execute(words, script.words, [*env, *passed], command, mounts, script.file), extra=extra)
+            self._cached(
+                command,
+                lambda: self._execute(words, script.words, [*env, *passed, *mounts.env()], command, mounts, script.file),
+                extra=extra,
+            )
 
     def _execute(
         self,

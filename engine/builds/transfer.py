@@ -12,10 +12,12 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from engine.builds.dockerfile import modes
 from engine.builds.files import File, FileTree, clean, follow, walk
+from engine.builds.ignore import compile_pattern
 from engine.builds.layout import Layout, Owner
 from engine.builds.patterns import has_wildcards, matches
 from engine.errors import InvalidArgument
@@ -63,7 +65,8 @@ def items_of(
     plain = source.lstrip("/").removeprefix("./")
     if has_wildcards(plain):
         pattern = posixpath.normpath(plain)
-        found = [path for path, _file in walk(tree, "") if matches(pattern, path)]
+        fits = compile_pattern(pattern).matches if keeps_parents else partial(matches, pattern)  # ** is of --parents alone
+        found = [path for path, _file in walk(tree, "") if fits(path)]
     else:
         found = [clean(plain.replace("\\", "") if "\\" in plain else plain)]
     pivot = _pivot(source) if keeps_parents else ""
@@ -116,7 +119,7 @@ def absolute_target(target: str, cwd: str) -> str:
 
 
 def pieces(layout: Layout, items: Sequence[Item], target: str, manner: Manner) -> Iterator[bytes]:
-    """The layer's tar without its end mark. ``target``: of ``absolute_target``."""
+    """The layer's tar without its end mark. ``target``: of ``absolute_target``. Raises layout.Repeated at the end."""
     for item in items:
         layout.new_item()
         wanted = f"{target.rstrip('/')}/{item.kept}" if item.kept else target
@@ -135,6 +138,7 @@ def pieces(layout: Layout, items: Sequence[Item], target: str, manner: Manner) -
             if manner.excluded is not None and manner.excluded(item.name):
                 continue
             yield from layout.put(base, _as_wanted(file, manner), _content(item.tree, item.path, file), parents=manner.owner or (0, 0))
+    layout.finish()
 
 
 def _keep_parents(layout: Layout, item: Item, target: str, manner: Manner) -> Iterator[bytes]:
@@ -188,7 +192,7 @@ def is_archive(content: Chunks) -> bool:
 
 def _unpacked(layout: Layout, content: Chunks, base: str, manner: Manner) -> Iterator[bytes]:
     """Owners as in the archive, unless --chown says otherwise."""
-    yield from layout.put_folder(base)
+    yield from layout.put_folder(base, manner.owner or (0, 0))
     reader = tar.TarReader(decompressed(content))
     named: dict[str, tuple[str, File]] = {}
     manner = replace(manner, owner=None if manner.owner == (0, 0) else manner.owner)

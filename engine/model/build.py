@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from engine.model.tenant import check_tenant_name
 
 DOCKERFILE = "Dockerfile"
 _ID = re.compile(r"[0-9a-f]{32}")
-MAX_TEXT = 1 << 20  # bytes of all arguments and labels together: they travel in one line
+MAX_SECRET = 500 * 1024  # bytes; BuildKit's limit
+MAX_WORDS = 128 << 10  # bytes of all arguments and labels together: they travel in one line of at most a MiB
+MAX_TEXT = 800 << 10  # bytes of all secrets together
 NETWORKS = ("", "default", "bridge", "none")
 
 
@@ -28,6 +31,7 @@ class BuildRequest:
     remote: str = ""
     args: dict[str, str | None] = field(default_factory=dict)  # None: the Dockerfile's own default
     labels: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)  # of RUN --mount=type=secret, by id: base64; in no history, layer or cache
     target: str = ""
     platform: str = ""
     network: str = ""  # of RUN: "" and default = the tenant's bridge
@@ -58,8 +62,23 @@ def check_request(request: BuildRequest) -> None:
     texts += [text for pair in request.labels.items() for text in pair]
     if any("\0" in text for text in texts):
         raise InvalidArgument("a word of the build holds a zero byte")
-    if len(json.dumps([request.args, request.labels])) > MAX_TEXT:
-        raise InvalidArgument(f"arguments and labels of a build are larger than {MAX_TEXT} bytes, the limit of this host")
+    if len(json.dumps([request.args, request.labels])) > MAX_WORDS:
+        raise InvalidArgument(f"arguments and labels of a build are larger than {MAX_WORDS} bytes, the limit of this host")
+    for name, value in request.secrets.items():
+        check_secret(name, value)
+    if sum(map(len, request.secrets.values())) > MAX_TEXT:
+        raise InvalidArgument(f"secrets of a build are larger than {MAX_TEXT} bytes, the limit of this host")
+
+
+def check_secret(name: str, value: str) -> bytes:
+    """What a secret holds, of its base64."""
+    try:
+        content = base64.b64decode(value, validate=True)
+    except ValueError:
+        raise InvalidArgument(f"secret {name!r} is not base64") from None
+    if len(content) > MAX_SECRET:
+        raise InvalidArgument(f"secret {name!r} is too big, the maximum size is {MAX_SECRET // 1024}KiB")
+    return content
 
 
 def is_build_id(text: str) -> bool:

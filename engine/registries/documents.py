@@ -28,7 +28,7 @@ def manifest(registry: Registry, repository: str, reference: str) -> tuple[str, 
     """(media type, the very bytes), by tag or digest."""
     answer = registry.call(
         "GET",
-        f"/v2/{repository}/manifests/{quote(reference)}",
+        f"/v2/{repository}/manifests/{quote(reference, safe=':')}",
         scopes=(f"repository:{repository}:pull",),
         expect=(200,),
         headers={"Accept": _ACCEPT},
@@ -46,7 +46,7 @@ def manifest(registry: Registry, repository: str, reference: str) -> tuple[str, 
 def put_manifest(registry: Registry, repository: str, reference: str, media_type: str, data: bytes) -> None:
     answer = registry.call(
         "PUT",
-        f"/v2/{repository}/manifests/{quote(reference)}",
+        f"/v2/{repository}/manifests/{quote(reference, safe=':')}",
         scopes=(f"repository:{repository}:pull,push",),
         expect=(201, 200),
         headers={"Content-Type": media_type},

@@ -1,6 +1,6 @@
 """``docker pull``: manifest, config, layers, in one pass each: read → hash, keep → decompress → hash → unpack.
 
-    courier ─pipe─▶ Blob ─▶ Keeping (digest, file) ─▶ decompressed ─▶ diffID ─▶ files of the layer      3 layers at a time
+    courier ─pipe─▶ Blob ─▶ Keeping (digest, file) ║ decompressed ║ diffID ─▶ files of the layer      3 layers at a time, ║ threads
     a layer becomes the host's when all below it are; record, blobs and names follow together at the end
 
 Nothing that the registry or the courier says is believed: the manifest has the digest that was asked for (by tag: whatever bytes
@@ -16,7 +16,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ from engine.images.unpack import explain
 from engine.model.platform import Platform, host_platform
 from engine.model.reference import Reference
 from engine.registries import words
+from engine.registries.beside import beside
 from engine.registries.desk import Session
 from engine.registries.fetches import Fetch, Fetches, Step
 from engine.registries.manifests import Descriptor, Document, choose, verify
@@ -339,21 +340,40 @@ class Pull:
                 source = kept(_watched(counted(chunks(stream), self._teller(layer, fetch)), failures))
                 if algorithm != "sha256":  # by which the file is hashed anyway
                     source = hashed(source, named)
-                try:
-                    if present:
-                        _check(source, layer.diff_id, limits.layer_bytes)
-                    else:
-                        place = folder / f"layer{layer.number}"
-                        layer.prepared = layers.prepare(_AsStream(source), place, limits, diff_id=layer.diff_id)
-                except InvalidArgument:
-                    if not failures:  # bytes that are not what the manifest names explain themselves by their digest
-                        drain(source)
-                        self._verify(layer, kept, named)
-                    raise
+                with self._ending(), beside(source) as packed:
+                    try:
+                        with beside(capped(decompressed(packed), limits.layer_bytes, "the layer")) as plain:
+                            layer.prepared = self._unpack(layer, plain, folder, only_read=present)
+                    except InvalidArgument:
+                        if not failures:  # bytes that are not what the manifest names explain themselves by their digest
+                            drain(packed)
+                            self._verify(layer, kept, named)
+                        raise
             self._verify(layer, kept, named)
         except OSError as error:
             raise explain(error, f"unpack layer {layer.short}") from error
         layer.blob = kept.sha256
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """What fails here ends the pull; the stages before it must not wait for a registry that is silent."""
+        try:
+            yield
+        except BaseException:
+            self._session.close()
+            raise
+
+    def _unpack(self, layer: _Layer, plain: Chunks, folder: Path, *, only_read: bool) -> Prepared | None:
+        digest = hashlib.sha256()
+        source, prepared = hashed(plain, digest), None
+        if only_read:
+            drain(source)
+        else:
+            place = folder / f"layer{layer.number}"
+            prepared = layers.prepare_plain(source, place, self._store.limits, lambda: f"sha256:{digest.hexdigest()}")
+        if (found := f"sha256:{digest.hexdigest()}") != layer.diff_id:
+            raise InvalidArgument(f"invalid diffID of a layer: expected {layer.diff_id!r}, got {found!r}")
+        return prepared
 
     def _verify(self, layer: _Layer, kept: Keeping, named: Any) -> None:
         algorithm, _colon, digits = layer.descriptor.digest.partition(":")
@@ -464,20 +484,3 @@ def _watched(source: Chunks, failures: list[EngineError]) -> Chunks:
     except EngineError as error:
         failures.append(error)
         raise
-
-
-def _check(source: Chunks, diff_id: str, limit_bytes: int) -> None:
-    digest = hashlib.sha256()
-    drain(hashed(capped(decompressed(source), limit_bytes, "the layer"), digest))
-    if (found := f"sha256:{digest.hexdigest()}") != diff_id:
-        raise InvalidArgument(f"invalid diffID of a layer: expected {diff_id!r}, got {found!r}")
-
-
-class _AsStream:
-    """Chunks as ``prepare`` reads them: whole ones, whatever size it asks for."""
-
-    def __init__(self, source: Chunks) -> None:
-        self._source = source
-
-    def read(self, _size: int = -1, /) -> bytes:
-        return next(self._source, b"")

@@ -14,7 +14,7 @@ from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDeni
 from engine.registries.client import ATTEMPTS, Answer, Bytes, Registry
 from engine.registries.faults import RETRIED, Broken
 
-CHUNK: Final = 64 << 20  # bytes of one PATCH; a registry may ask for more (OCI-Chunk-Min-Length)
+CHUNK: Final = 16 << 20  # bytes of one PATCH; a registry may ask for more (OCI-Chunk-Min-Length)
 _SMALL: Final = 64 << 10  # up to here in one request with its digest
 _PIECE: Final = 1 << 20  # between two words of progress
 _TELL_S: Final = 0.1

@@ -39,19 +39,27 @@ class DebianRegistry:
 
 
 def binary(package: str, name: str) -> str | None:
-    """The program of a Debian package that is not installed: downloaded and unpacked once. None where there is no Debian to ask."""
+    """The program of a Debian package, installed or unpacked. None where there is no Debian to ask."""
     if found := shutil.which(name):
         return found
-    path = CACHE / package / "usr" / "bin" / name
-    if not path.exists() and shutil.which("apt-get"):
-        folder = CACHE / f".{package}"
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = unpacked(package)
+    path = folder / "usr" / "bin" / name if folder else None
+    return str(path) if path and path.exists() else None
+
+
+def unpacked(package: str) -> Path | None:
+    """The files of a Debian package that is not installed: downloaded and unpacked once."""
+    folder = CACHE / package
+    if not folder.exists() and shutil.which("apt-get"):
+        making = CACHE / f".{package}"
+        making.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(subprocess.CalledProcessError):
-            subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True)
-            for archive in folder.glob("*.deb"):
-                subprocess.run(["dpkg-deb", "-x", archive, CACHE / package], check=True)
-        shutil.rmtree(folder)
-    return str(path) if path.exists() else None
+            subprocess.run(["apt-get", "download", package], cwd=making, check=True, capture_output=True)
+            for archive in making.glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", archive, making / "files"], check=True)
+            (making / "files").rename(folder)
+        shutil.rmtree(making)
+    return folder if folder.exists() else None
 
 
 def free_port() -> int:

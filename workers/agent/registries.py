@@ -42,18 +42,22 @@ class RegistryOps:
         await self._transfer(client, words, lambda: self._engine.push(words["tenant"], text(words, "ref"), **given))
 
     async def _distribution(self, client: Connection, words: dict[str, Any]) -> None:
-        self._engine.ensure_tenant(words["tenant"])
-        found = await self._look(words, lambda: self._engine.registries.inspect(words["tenant"], text(words, "ref"), _credentials(words)))
+        ref, credentials = text(words, "ref"), _credentials(words)
+        found = await self._look(words, lambda: self._engine.registries.inspect(words["tenant"], ref, credentials))
         await client.send(_line({"ok": found}))
 
     async def _login(self, client: Connection, words: dict[str, Any]) -> None:
-        self._engine.ensure_tenant(words["tenant"])
-        token = await self._look(words, lambda: self._engine.registries.login(words["tenant"], text(words, "domain"), _credentials(words)))
+        domain, credentials = text(words, "domain"), _credentials(words)
+        token = await self._look(words, lambda: self._engine.registries.login(words["tenant"], domain, credentials))
         await client.send(_line({"ok": {"identity_token": token}}))
 
     async def _look(self, words: dict[str, Any], ask: Callable[[], Any]) -> Any:
+        def look() -> Any:
+            self._engine.ensure_tenant(words["tenant"])
+            return ask()
+
         async with self._looks.setdefault(words["tenant"], asyncio.Semaphore(LOOKS_AT_ONCE)):
-            return await in_own_thread(ask, "registry")
+            return await in_own_thread(look, "registry")
 
     async def _transfer(self, client: Connection, words: dict[str, Any], begin: Callable[[], Transfer]) -> None:
         await client.send(b'{"ok":{}}\n')  # at once: it may have to wait for its turn

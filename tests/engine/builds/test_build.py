@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
+import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from engine.builds import running
 from engine.builds.builder import Builder
 from engine.builds.pruning import prune
-from engine.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound, Unsupported
+from engine.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound
 from engine.kernel import cgroups
 from engine.model.build import BuildRequest
 from engine.model.container import ContainerSpec
+from engine.model.image import ImageRecord
 from engine.model.resources import Resources
 from tests.engine.builds import building
 from tests.engine.builds.building import TENANT, Bench, context, link
@@ -88,7 +93,7 @@ def test_a_command_that_fails(bench: Bench) -> None:
 
 def test_stages_and_copies_between_them(bench: Bench) -> None:
     dockerfile = (
-        "ARG TAG=latest\nFROM busybox:$TAG AS one\nRUN echo 1 >/out; adduser -D -u 7 me; chown me /out\n"
+        "ARG TAG=latest\nFROM busybox:$TAG AS one\nRUN echo 1 >/out; chown 7 /out\n"
         "FROM busybox AS two\nRUN echo 2 >/out\n"
         "FROM scratch\nCOPY --from=one /out /one\nCOPY --from=1 --chown=3:4 /out /two\nCOPY --from=busybox /bin/busybox /bin/\n"
     )
@@ -122,7 +127,10 @@ def test_arguments_and_their_traces(bench: Bench) -> None:
 
 
 def test_owners_by_name(bench: Bench) -> None:
-    dockerfile = "FROM busybox\nRUN adduser -D -u 1234 me\nCOPY --chown=me a /a\nCOPY --chown=me:0 --chmod=600 a /b\n"
+    dockerfile = (
+        "FROM busybox\nRUN echo me:x:1234:1234::/:/bin/sh >>/etc/passwd; echo me:x:1234: >>/etc/group\n"
+        "COPY --chown=me a /a\nCOPY --chown=me:0 --chmod=600 a /b\n"
+    )
     files = bench.files(bench.build(dockerfile, {"a": ""}).record)
     assert files["a"][1:3] == (1234, 1234) and files["b"][:3] == ("100600", 1234, 0)
     with pytest.raises(InvalidArgument, match="unable to convert uid/gid chown string to host mapping"):
@@ -157,8 +165,6 @@ def test_mounts_of_a_run(bench: Bench) -> None:
     assert bench.files(changed.record)["out"][3] == "b\nother\n"
     with pytest.raises(EngineError, match="ead-only"):
         raise_unless_refused(bench)
-    with pytest.raises(Unsupported, match="type=secret is not supported yet"):
-        bench.build("FROM busybox\nRUN --mount=type=secret,id=x true\n")
 
 
 def raise_unless_refused(bench: Bench) -> None:
@@ -382,6 +388,54 @@ def test_adding_what_a_container_of_the_tenant_serves(bench: Bench) -> None:
             Builder(engine, request).build(None, lambda _line: None)
     finally:
         engine.remove(TENANT, spec.id, force=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git makes the repository")
+def test_a_repository_as_context_and_as_source(bench: Bench, tmp_path: Path) -> None:
+    work, bare = tmp_path / "work", tmp_path / "www" / "r.git"
+    (work / "sub").mkdir(parents=True)
+    (work / "sub" / "Dockerfile").write_text("FROM busybox\nCOPY . /c/\n")
+    (work / "sub" / "f").write_text("first\n")
+    (work / "out").symlink_to("/etc")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "init.defaultBranch=main"]
+
+    def git(*words: str, cwd: Path = work) -> str:
+        return subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    first = git("rev-parse", "HEAD")
+    (work / "sub" / "f").write_text("second\n")
+    git("commit", "-q", "-a", "-m", "two")
+    git("clone", "-q", "--bare", ".", str(bare))
+    git("update-server-info", cwd=bare)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as packed:
+        packed.add(bare, "r.git")
+    bench.build("FROM busybox\nADD r.tar /www/\n", {"r.tar": archive.getvalue()}, tags=("git",))
+    record = bench.engine.images.resolve(TENANT, "git")
+    args = ("httpd", "-f", "-h", "/www", "-p", "80")
+    spec = ContainerSpec(id=secrets.token_hex(32), tenant=TENANT, name="git", image_id=record.id, image="git", args=args)
+    bench.engine.create(spec)
+    try:
+        address = f"http://{bench.engine.start(TENANT, spec.id).ip_address}/r.git"
+        built = remote(bench, f"{address}#:sub")
+        assert bench.files(built)["c/f"][3] == "second\n"
+        assert bench.files(remote(bench, f"{address}#{first[:10]}:sub"))["c/f"][3] == "first\n"
+        files = bench.files(bench.build(f"FROM busybox\nADD {address}#main:sub /got/\nADD {address} /all/\n").record)
+        assert files["got/f"][3] == "second\n" and files["all/out"][3] == "/etc" and "all/.git" not in files
+        with pytest.raises(InvalidArgument, match="did not match"):
+            remote(bench, f"{address}#nowhere")
+        with pytest.raises(InvalidArgument, match="Cannot locate specified Dockerfile"):
+            remote(bench, address)
+    finally:
+        bench.engine.remove(TENANT, spec.id, force=True)
+
+
+def remote(bench: Bench, address: str) -> ImageRecord:
+    request = BuildRequest(id=secrets.token_hex(16), tenant=TENANT, remote=address)
+    return bench.engine.images.get(Builder(bench.engine, request).build(None, lambda _line: None))
 
 
 def test_at_the_command_line(bench: Bench, tmp_path: object) -> None:

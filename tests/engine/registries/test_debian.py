@@ -110,12 +110,12 @@ def skopeo(tmp_path: Path) -> Callable[..., str]:
     program = registry.binary("skopeo", "skopeo")
     if program is None:
         pytest.skip("no skopeo: apt-get download skopeo")
-    library = registry.binary("libgpgme11", "../lib")
+    libraries = ":".join(_libraries())
     policy = tmp_path / "policy.json"
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 
     def run(*words: str) -> str:
-        environment = {"PATH": os.defpath, "HOME": str(tmp_path), **({"LD_LIBRARY_PATH": _libraries()} if library else {})}
+        environment = {"PATH": os.defpath, "HOME": str(tmp_path), "LD_LIBRARY_PATH": libraries}
         command = [program, "--policy", str(policy), *words]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
@@ -124,10 +124,10 @@ def skopeo(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def _libraries() -> str:
-    for package in ("libgpgme11", "libassuan0"):
-        registry.binary(package, "../lib")
-    return ":".join(str(path) for path in registry.CACHE.glob("lib*/usr/lib/*"))
+def _libraries() -> list[str]:
+    """That skopeo wants, where they are not installed."""
+    folders = [folder for package in ("libgpgme11", "libassuan0") if (folder := registry.unpacked(package))]
+    return [str(path) for folder in folders for path in folder.glob("usr/lib/*")]
 
 
 def test_skopeo_both_ways(host: Host, tmp_path: Path, skopeo: Callable[..., str]) -> None:

@@ -187,7 +187,7 @@ def test_a_download_that_brings_nothing_is_given_up(host: Host, toy: Toy) -> Non
 
 
 def test_a_registry_that_stalls_counts_as_broken(host: Host, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_REGISTRY_SILENCE", "0.5")
+    monkeypatch.setenv("SLIPWAY_REGISTRY_SILENCE", "3")
     data = layer(1 << 20)
     toy.image("app", "1", [data])
     stalled = threading.Event()
@@ -201,7 +201,7 @@ def test_a_registry_that_stalls_counts_as_broken(host: Host, toy: Toy, monkeypat
         handler.end_headers()
         handler.wfile.write(data[:100_000])
         handler.wfile.flush()
-        time.sleep(3)
+        time.sleep(8)
         handler.cut()
         return True
 
@@ -491,7 +491,7 @@ def test_two_pulls_of_the_same_layer_fetch_it_once(host: Host, toy: Toy) -> None
 
     def slowly(handler: Handler) -> bool:
         if digest(base) in handler.path:
-            gate.wait(10)
+            gate.wait(100)
         elif digest(two) in handler.path:
             gate.set()  # both pulls are under way now
         return False
@@ -503,7 +503,7 @@ def test_two_pulls_of_the_same_layer_fetch_it_once(host: Host, toy: Toy) -> None
         thread.start()
         time.sleep(0.3)
     for thread in threads:
-        thread.join(30)
+        thread.join(100)
     assert len(results) == 2 and all(lines[-1]["images"] for lines in results)
     assert toy.asked(f"GET /v2/one/blobs/{digest(base)}") + toy.asked(f"GET /v2/two/blobs/{digest(base)}") == 1
     for name in ("one", "two"):
@@ -525,7 +525,7 @@ def test_who_follows_a_pull_that_is_cancelled_goes_on_alone(host: Host, toy: Toy
         handler.wfile.write(base[: 1 << 20])
         handler.wfile.flush()
         begun.set()
-        gate.wait(10)
+        gate.wait(100)
         handler.cut()
         return True
 
@@ -541,15 +541,15 @@ def test_who_follows_a_pull_that_is_cancelled_goes_on_alone(host: Host, toy: Toy
 
     first = threading.Thread(target=lead)
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(100)
     followed: list[Any] = []
     second = threading.Thread(target=lambda: followed.append(host.pull(f"{toy.host}/app:1")))
     second.start()
     time.sleep(0.5)
     leader.cancel()
-    first.join(10)
+    first.join(60)
     gate.set()
-    second.join(20)
+    second.join(100)
     assert isinstance(outcome[0], Unavailable) and "cancelled" in outcome[0].message
     assert followed and followed[0][-1]["images"]
 
