@@ -34,7 +34,7 @@ def test_a_user_and_password_in_one() -> None:
     assert from_header(exchange(base64.b64encode(json.dumps({"auth": both}).encode()))) == Credentials(username="me", password="se:cret")
 
 
-@pytest.mark.parametrize("header", [b"", b"!", b"bm9uc2Vuc2U=", base64.b64encode(b"[]"), base64.b64encode(b'{"auth": "!"}'), b"A" * 100_000])
+@pytest.mark.parametrize("header", [b"", b"!", b"bm9uc2Vu", base64.b64encode(b"[]"), base64.b64encode(b'{"auth": "!"}'), b"A" * 100_000])
 def test_what_can_not_be_read_is_nobodys(header: bytes) -> None:
     assert from_header(exchange(header)) == pulling.NOBODY
 
