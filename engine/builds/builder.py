@@ -27,7 +27,7 @@ from engine.builds.ignore import NAME as IGNORE_FILE
 from engine.builds.ignore import Matcher, ignore_file_of, read_patterns
 from engine.builds.output import Line, Output, Screen, Sink, short
 from engine.builds.running import Cancelled, Containers
-from engine.builds.stage import Shop, StageResult, StageRun
+from engine.builds.stage import CommandFailed, Shop, StageResult, StageRun
 from engine.builds.workshop import Workshop
 from engine.errors import EngineError, InvalidArgument
 from engine.images.refs import parse_name
@@ -216,6 +216,6 @@ def _epoch(text: str | None) -> int | None:
 def error_line(error: EngineError) -> Line:
     """As Docker says an error within a stream."""
     detail: dict[str, Any] = {"message": error.message}
-    if error.detail.get("exit_code"):
+    if isinstance(error, CommandFailed):  # a command that could not be begun has no code of its own
         detail["code"] = error.detail["exit_code"]
     return {"errorDetail": detail, "error": error.message}
