@@ -14,6 +14,7 @@ from __future__ import annotations
 import email.utils
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -63,6 +64,9 @@ class _Failed(Exception):
 
 
 def _become(uid: int) -> None:
+    """What is imported or looked up late is brought in before: the interpreter may lie where only root reads."""
+    "host".encode("idna")
+    ssl.create_default_context()
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
