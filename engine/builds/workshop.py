@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from engine.builds import runconfig
 from engine.builds.cache import Step, StepCache
 from engine.errors import FailedPrecondition
-from engine.images import blobs, layers, removal
+from engine.images import blobs, layers
 from engine.images.incoming import Committing, Keeping, record_of
 from engine.images.limits import Limits
 from engine.images.refs import parse_name
@@ -177,7 +177,6 @@ class Workshop:
             for name in names:
                 holding.names[name] = step.image_id
             self._store.refs_of.write(self._tenant, holding)
-            removal.collect(self._store)
 
 
 def _id_of(data: bytes) -> str:
