@@ -153,6 +153,7 @@ class Builder:
 
     def _finish(self, step: Step, workshop: Workshop, output: Output) -> str:
         workshop.publish(step, self._request.tags)
+        workshop.tidy()
         output.text(f"Successfully built {short(step.image_id)}\n")
         for name in dict.fromkeys(parse_name(tag) for tag in self._request.tags):
             output.text(f"Successfully tagged {name}\n")

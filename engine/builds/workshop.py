@@ -17,13 +17,14 @@ from typing import Any, Final, Self
 from engine.builds import runconfig
 from engine.builds.cache import Step, StepCache
 from engine.errors import FailedPrecondition
-from engine.images import blobs, layers
+from engine.images import blobs, layers, removal
 from engine.images.incoming import Committing, Keeping, record_of
 from engine.images.limits import Limits
 from engine.images.refs import parse_name
 from engine.images.staging import Staging
 from engine.images.store import ImageStore
 from engine.images.streams import Chunks, drain
+from engine.images.trash import sweep_soon
 from engine.model.image import ImageRecord
 
 EMPTY_LAYER: Final = (
@@ -150,6 +151,14 @@ class Workshop:
             record_id=image_id,
             made_ns=time.time_ns(),
         )
+
+    def tidy(self) -> None:
+        """A cache that has grown too big loses what nobody used for long."""
+        if self._cache.is_overfull():
+            with self._store.lock():
+                self._cache.trim()
+                removal.collect(self._store)
+            sweep_soon(self._store.config.trash)
 
     # -- the image -------------------------------------------------------------------------------
 
