@@ -20,6 +20,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -183,7 +184,8 @@ def _git(asked: dict[str, Any]) -> None:
     except _Failed:  # a server that gives no part of a history, or does not know what is meant: the short form of a commit
         git("fetch", "--quiet", "--tags", "--", "origin", "+refs/heads/*:refs/remotes/origin/*")
         if not ref:
-            git("remote", "set-head", "origin", "--auto")
+            with suppress(_Failed):
+                git("remote", "set-head", "origin", "--auto")
         found = _named(git, ref)
     git("checkout", "--quiet", "--force", "--detach", found)
     git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
@@ -192,7 +194,8 @@ def _git(asked: dict[str, Any]) -> None:
 
 def _named(git: Callable[..., str], ref: str) -> str:
     """What a reference means when all branches and tags are here."""
-    for candidate in (f"refs/remotes/origin/{ref or 'HEAD'}", f"refs/tags/{ref}", ref):
+    branches = [ref] if ref else ["HEAD", "main", "master"]
+    for candidate in (*(f"refs/remotes/origin/{branch}" for branch in branches), *((f"refs/tags/{ref}", ref) if ref else ())):
         try:
             return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}")
         except _Failed:
