@@ -87,6 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     load = verbs.add_parser("load", help="docker-archive or OCI layout from a file or stdin")
     load.add_argument("-i", "--input", default="-")
     load.set_defaults(command=_load)
+    save = verbs.add_parser("save", help="images as one archive, to a file or stdout")
+    save.add_argument("-o", "--output", default="-")
+    save.add_argument("images", nargs="+", metavar="IMAGE")
+    save.set_defaults(command=_save)
+    rmi = verbs.add_parser("rmi", help="remove a name, and the image with its last one")
+    rmi.add_argument("-f", "--force", action="store_true")
+    rmi.add_argument("image")
+    rmi.set_defaults(command=_rmi)
     cli_registry.add_parsers(verbs)
     cli_build.add_parser(verbs)
     ceiling = verbs.add_parser("ceiling", help="what the tenant may have beyond what every tenant may; root of this machine says so")
@@ -245,6 +253,29 @@ def _load(engine: Engine, asked: argparse.Namespace) -> int:
             return _print_progress(engine, asked.tenant, file)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise errors.InvalidArgument(f"{asked.input}: {error.strerror}") from error
+
+
+def _save(engine: Engine, asked: argparse.Namespace) -> int:
+    chosen = engine.images.choose(asked.tenant, asked.images)  # before a file is made
+    if asked.output == "-":
+        if sys.stdout.isatty():
+            raise errors.InvalidArgument("cowardly refusing to save to a terminal: use -o, or redirect")
+        engine.images.save(chosen, sys.stdout.fileno())
+        return 0
+    try:
+        with open(asked.output, "wb", buffering=0) as file:
+            engine.images.save(chosen, file.fileno())
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise errors.InvalidArgument(f"{asked.output}: {error.strerror}") from error
+    return 0
+
+
+def _rmi(engine: Engine, asked: argparse.Namespace) -> int:
+    done = engine.remove_image(asked.tenant, asked.image, force=asked.force)
+    for word, names in (("Untagged", done["untagged"]), ("Deleted", done["deleted"])):
+        for name in names:
+            print(f"{word}: {name}")
+    return 0
 
 
 def _print_progress(engine: Engine, tenant: str, stream: BinaryIO) -> int:

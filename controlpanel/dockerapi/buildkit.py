@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.tenants.permissions import require
+from engine.errors import Unsupported
 
 SENTENCE: Final = (
     "BuildKit is not supported yet: set DOCKER_BUILDKIT=0 (the classic builder here reads the whole Dockerfile language), "
@@ -32,6 +33,8 @@ _PATIENCE_S: Final = 30.0
 
 async def grpc(exchange: Exchange) -> None:
     require(exchange.actor, "image.view")
+    if not exchange.header(b"upgrade"):
+        raise Unsupported(SENTENCE)
     await exchange.hijack("application/vnd.docker.raw-stream")
     await exchange.stream_send(_frame(_SETTINGS))
     connection = Refusals()

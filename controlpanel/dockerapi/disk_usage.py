@@ -7,9 +7,10 @@ import time
 from collections import Counter
 from typing import Any, Final
 
+from controlpanel.builds import services as builds
 from controlpanel.containers import projection as containers
 from controlpanel.containers.projection import ContainerView
-from controlpanel.dockerapi import image_shapes, listing, sizes
+from controlpanel.dockerapi import image_shapes, listing, sizes, words
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.images import projection as images
 from controlpanel.images import usage
@@ -40,7 +41,7 @@ async def disk_usage(exchange: Exchange) -> None:
     if "volume" in wanted:
         out["Volumes"] = []
     if "build-cache" in wanted:
-        out["BuildCache"] = []
+        out["BuildCache"] = await _build_cache(actor)
     if exchange.version < (1, 42):
         out["BuilderSize"] = 0
     await exchange.reply_json(out)
@@ -63,6 +64,28 @@ async def _containers(actor: Actor, mine: list[ContainerView]) -> list[dict[str,
     except Unavailable:
         found = {}
     return [{**listing.summary(view, actor.tenant.name, now), **found.get(view.id, {})} for view in mine]
+
+
+async def _build_cache(actor: Actor) -> list[dict[str, Any]] | None:
+    """Steps of builds. None while the host does not tell them."""
+    try:
+        steps = await builds.usage(actor)
+    except Unavailable:
+        return None
+    return [
+        {
+            "ID": step["id"],
+            "Type": "regular",
+            "Description": step["text"],
+            "InUse": False,
+            "Shared": False,
+            "Size": step["bytes"],
+            "CreatedAt": words.rfc3339(step["made_ns"]),
+            "LastUsedAt": words.rfc3339(step["used_ns"]),
+            "UsageCount": 1,
+        }
+        for step in steps
+    ]
 
 
 async def _sizes(actor: Actor, mine: list[ContainerView]) -> dict[str, sizes.Sizes]:

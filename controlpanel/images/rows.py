@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import Q
+
 from controlpanel.base import live
 from controlpanel.events import log
 from controlpanel.events.models import Event
@@ -96,9 +98,13 @@ def drop(tenant_id: int | None, image_ids: Iterable[str], *, time_ns: int = 0) -
 
 
 def tell(tenant_id: int | None, action: str, image_id: str, name: str) -> None:
-    """Docker's image event; what happens to public images is no tenant's event."""
-    if tenant_id is not None:
-        log.write(tenant_id, "image", action, image_id, {"name": name})
+    """Docker's image event, with the image's labels while it is there; what happens to public images is no tenant's event."""
+    if tenant_id is None:
+        return
+    mine_or_public = Q(tenant_id=tenant_id) | Q(tenant=None)
+    config = Image.everywhere.filter(mine_or_public, image_id=image_id).values_list("config", flat=True).first() or {}
+    labels = (config.get("config") or {}).get("Labels") or {}
+    log.write(tenant_id, "image", action, image_id, {**labels, "name": name})
 
 
 def changed(tenant_id: int | None) -> None:

@@ -109,7 +109,7 @@ def _begin_remove(actor: Actor, image: ImageView, name: str, force: bool, no_pru
 def _ref_of(image: ImageView, name: str) -> str:
     """The reference by which ``name`` found the image; empty when it was its id."""
     try:
-        ref = str(Reference.parse(name))
+        ref = Reference.parse(name).key
     except InvalidArgument:
         return ""
     return ref if ref in image.refs else ""
@@ -128,11 +128,11 @@ def taken_away(tenant_id: int | None, untagged: dict[str, str], deleted: Sequenc
     """``untagged``: name → image id. ``deleted`` are the ids that Docker tells, of layers too; ``images`` the tenant has no longer."""
     mine = Image.everywhere.filter(tenant_id=tenant_id, image_id__in=images)
     gone = set(mine.values_list("image_id", flat=True))
+    for image_id in untagged.values():
+        rows.tell(tenant_id, "untag", image_id, image_id)
     rows.unpoint(tenant_id, untagged)
     rows.drop(tenant_id, gone)
     rows.remind(tenant_id)
-    for image_id in untagged.values():
-        rows.tell(tenant_id, "untag", image_id, image_id)
     for image_id in deleted:
         if image_id in gone:
             rows.tell(tenant_id, "delete", image_id, image_id)

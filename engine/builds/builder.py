@@ -27,7 +27,7 @@ from engine.builds.ignore import NAME as IGNORE_FILE
 from engine.builds.ignore import Matcher, ignore_file_of, read_patterns
 from engine.builds.output import Line, Output, Screen, Sink, short
 from engine.builds.running import Cancelled, Containers
-from engine.builds.stage import Shop, StageResult, StageRun
+from engine.builds.stage import CommandFailed, Shop, StageResult, StageRun
 from engine.builds.workshop import Workshop
 from engine.errors import EngineError, InvalidArgument
 from engine.images.refs import parse_name
@@ -153,6 +153,7 @@ class Builder:
 
     def _finish(self, step: Step, workshop: Workshop, output: Output) -> str:
         workshop.publish(step, self._request.tags)
+        workshop.tidy()
         output.text(f"Successfully built {short(step.image_id)}\n")
         for name in dict.fromkeys(parse_name(tag) for tag in self._request.tags):
             output.text(f"Successfully tagged {name}\n")
@@ -216,6 +217,6 @@ def _epoch(text: str | None) -> int | None:
 def error_line(error: EngineError) -> Line:
     """As Docker says an error within a stream."""
     detail: dict[str, Any] = {"message": error.message}
-    if error.detail.get("exit_code"):
+    if isinstance(error, CommandFailed):  # a command that could not be begun has no code of its own
         detail["code"] = error.detail["exit_code"]
     return {"errorDetail": detail, "error": error.message}

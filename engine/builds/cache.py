@@ -23,6 +23,7 @@ from engine.images import held
 from engine.model.codec import from_json, to_json
 
 _VERSION: Final = "1"
+MAX_STEPS: Final = 2000  # of one tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,15 @@ class StepCache:
                 size = step.layer_bytes[-1] if own and step.layer_bytes else 0
                 used_ns = path.stat().st_mtime_ns
                 yield Entry(key=path.name, text=step.text, size_bytes=size, made_ns=step.made_ns, used_ns=used_ns)
+
+    def is_overfull(self) -> bool:
+        return self._steps.is_dir() and len(os.listdir(self._steps)) > MAX_STEPS
+
+    def trim(self) -> None:
+        """The steps that were not used for longest go, down to three quarters of MAX_STEPS. Under the store's lock."""
+        entries = sorted(self.entries(), key=lambda entry: entry.used_ns)
+        gone = {entry.key for entry in entries[: len(entries) - MAX_STEPS * 3 // 4]}
+        self.prune(lambda entry: entry.key in gone)
 
     def prune(self, wanted: Callable[[Entry], bool]) -> tuple[list[str], int]:
         """Takes away what is wanted: (keys, bytes of their layers). Under the store's lock; the caller lets the store collect."""

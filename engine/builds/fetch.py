@@ -14,11 +14,13 @@ from __future__ import annotations
 import email.utils
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -63,6 +65,9 @@ class _Failed(Exception):
 
 
 def _become(uid: int) -> None:
+    """What is imported or looked up late is brought in before: the interpreter may lie where only root reads."""
+    "host".encode("idna")
+    ssl.create_default_context()
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
@@ -179,7 +184,8 @@ def _git(asked: dict[str, Any]) -> None:
     except _Failed:  # a server that gives no part of a history, or does not know what is meant: the short form of a commit
         git("fetch", "--quiet", "--tags", "--", "origin", "+refs/heads/*:refs/remotes/origin/*")
         if not ref:
-            git("remote", "set-head", "origin", "--auto")
+            with suppress(_Failed):
+                git("remote", "set-head", "origin", "--auto")
         found = _named(git, ref)
     git("checkout", "--quiet", "--force", "--detach", found)
     git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
@@ -188,7 +194,8 @@ def _git(asked: dict[str, Any]) -> None:
 
 def _named(git: Callable[..., str], ref: str) -> str:
     """What a reference means when all branches and tags are here."""
-    for candidate in (f"refs/remotes/origin/{ref or 'HEAD'}", f"refs/tags/{ref}", ref):
+    branches = [ref] if ref else ["HEAD", "main", "master"]
+    for candidate in (*(f"refs/remotes/origin/{branch}" for branch in branches), *((f"refs/tags/{ref}", ref) if ref else ())):
         try:
             return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}")
         except _Failed:

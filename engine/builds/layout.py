@@ -95,14 +95,17 @@ class Layout:
         """Made with its parents where it is missing; one that is there stays as it is."""
         if not path or self.is_folder(path):
             return
-        yield from self.put(path, File(mode=stat.S_IFDIR | mode, uid=owner[0], gid=owner[1], mtime_ns=self._now_ns), parents=owner)
+        folder = File(mode=stat.S_IFDIR | mode, uid=owner[0], gid=owner[1], mtime_ns=self._now_ns)
+        yield from self.put(path, folder, parents=owner, parents_mode=mode)
 
-    def put(self, path: str, file: File, data: Iterator[bytes] | None = None, *, parents: Owner = _ROOT) -> Iterator[bytes]:
+    def put(
+        self, path: str, file: File, data: Iterator[bytes] | None = None, *, parents: Owner = _ROOT, parents_mode: int = 0o755
+    ) -> Iterator[bytes]:
         """``path``'s folder is one already, or gets made. What cannot be in an archive (a socket) is passed over."""
         kind = headers.kind_of(file.mode)
         if kind is None or not path:
             return
-        yield from self._way_to(path, parents)
+        yield from self._way_to(path, parents, parents_mode)
         if not self._is_last(path):
             self._new[path] = file
             for _piece in data or ():  # what reads an archive has to come to its end
@@ -126,7 +129,7 @@ class Layout:
                 raise InvalidArgument(f"{path}: the file has another size than was said")
             yield headers.padding(file.size)
 
-    def _way_to(self, path: str, owner: Owner) -> Iterator[bytes]:
+    def _way_to(self, path: str, owner: Owner, mode: int) -> Iterator[bytes]:
         parts = path.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             above = "/".join(parts[:depth])
@@ -136,7 +139,7 @@ class Layout:
                 continue
             file = self.find(above)
             if file is None or not file.is_folder:
-                file = File(mode=stat.S_IFDIR | 0o755, uid=owner[0], gid=owner[1], mtime_ns=self._now_ns)
+                file = File(mode=stat.S_IFDIR | mode, uid=owner[0], gid=owner[1], mtime_ns=self._now_ns)
             self._new[above] = file
             if self._is_last(above):
                 yield self._header(above, b"5", file)

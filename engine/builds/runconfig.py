@@ -148,8 +148,8 @@ def _health(config: Config, it: model.Healthcheck, _cmd: bool) -> str:
         if value:
             check[name] = value
     config["Healthcheck"] = check
-    times = " ".join(f'"{_go_duration(value)}"' for value in (it.interval_ns, it.timeout_ns, it.start_period_ns, it.start_interval_ns))
-    return f"HEALTHCHECK &{{{quoted(it.test)} {times} {_go_rune(it.retries)}}}"
+    times = " ".join(_go_duration(value) for value in (it.interval_ns, it.timeout_ns, it.start_period_ns, it.start_interval_ns))
+    return f"HEALTHCHECK &{{[{' '.join(it.test)}] {times} {it.retries}}}"
 
 
 def _arg(_config: Config, it: model.Arg, _cmd: bool) -> str:
@@ -197,14 +197,6 @@ def _go_quoted(text: str) -> str:
 _GO_ESCAPES: Final = {
     '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
 }  # fmt: skip
-
-
-def _go_rune(number: int) -> str:
-    """As Go's %q prints a whole number: the character of that code."""
-    escapes = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 39: "\\'", 92: "\\\\"}
-    if number in escapes:
-        return f"'{escapes[number]}'"
-    return f"'{chr(number)}'" if 32 <= number < 127 else f"'\\x{number & 0xFF:02x}'"
 
 
 def _go_duration(nanoseconds: int) -> str:

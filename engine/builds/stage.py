@@ -391,8 +391,12 @@ class StageRun:
                 return ""
             return b"".join(tree.read(found))[: users.DATABASE_MAX].decode(errors="surrogateescape")
 
-        name, colon, _group = words.partition(":")
-        user = users.find(words if colon else f"{name}:{name}", read)
+        name, colon, group = words.partition(":")
+        try:
+            user = users.find(words if colon else f"{name}:{name}", read)
+        except InvalidArgument as error:
+            kind, sort, word = ("uid", "user", name) if "find user" in error.message else ("gid", "group", group or name)
+            raise InvalidArgument(f"can't find {kind} for {sort} {word}: no such {sort}: {word}") from error
         return user.uid, user.gid
 
 

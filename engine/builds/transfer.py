@@ -54,6 +54,11 @@ class Manner:
     is_link: bool = False  # --link: the target is taken as it is written
     excluded: Excluded | None = None  # of --exclude
 
+    @property
+    def folder_mode(self) -> int:
+        """Of folders that are made on the way: --chmod's, as BuildKit has it."""
+        return modes.changed(self.mode, 0o755, True) if self.mode else 0o755
+
 
 # -- which files -----------------------------------------------------------------------------------
 
@@ -63,6 +68,8 @@ def items_of(
 ) -> list[Item]:
     """``source``: a path or a pattern. InvalidArgument in moby's words when it is not there; none for a pattern that nothing matches."""
     plain = source.lstrip("/").removeprefix("./")
+    if not from_image and posixpath.normpath(plain).startswith("../"):
+        raise InvalidArgument(f"forbidden path outside the build context: {source} ()")
     if has_wildcards(plain):
         pattern = posixpath.normpath(plain)
         fits = compile_pattern(pattern).matches if keeps_parents else partial(matches, pattern)  # ** is of --parents alone
@@ -80,9 +87,14 @@ def items_of(
         kept = ""
         if keeps_parents:
             kept = name.removeprefix(pivot).lstrip("/") if pivot else name
-        digest = _digest(tree, path, file, excluded)
+        digest = _digest(tree, path, file, partial(_excluded_below, excluded, kept) if excluded and kept else excluded)
         items.append(Item(tree=tree, path=path, name=posixpath.basename(name), digest=digest, unpacks=unpacks, kept=kept))
     return items
+
+
+def _excluded_below(excluded: Excluded, kept: str, path: str) -> bool:
+    """Of --parents the patterns are for the paths that are kept."""
+    return excluded(f"{kept}/{path}")
 
 
 def _pivot(source: str) -> str:
@@ -135,9 +147,15 @@ def pieces(layout: Layout, items: Sequence[Item], target: str, manner: Manner) -
         else:
             if not item.kept and (wanted.endswith("/") or layout.is_folder(base)):
                 base = f"{base}/{item.name}" if base else item.name
-            if manner.excluded is not None and manner.excluded(item.name):
+            if manner.excluded is not None and manner.excluded(item.kept or item.name):
                 continue
-            yield from layout.put(base, _as_wanted(file, manner), _content(item.tree, item.path, file), parents=manner.owner or (0, 0))
+            yield from layout.put(
+                base,
+                _as_wanted(file, manner),
+                _content(item.tree, item.path, file),
+                parents=manner.owner or (0, 0),
+                parents_mode=manner.folder_mode,
+            )
     layout.finish()
 
 
@@ -150,17 +168,23 @@ def _keep_parents(layout: Layout, item: Item, target: str, manner: Manner) -> It
         place = f"{target.strip('/')}/{kept}".strip("/")
         file = item.tree.find(lead + kept)
         if file is not None and file.is_folder and not layout.is_folder(place):
-            yield from layout.put(place, _as_wanted(file, manner), parents=manner.owner or (0, 0))
+            yield from layout.put(place, _as_wanted(file, manner), parents=manner.owner or (0, 0), parents_mode=manner.folder_mode)
 
 
 def _folder(layout: Layout, item: Item, base: str, manner: Manner) -> Iterator[bytes]:
-    yield from layout.put_folder(base, manner.owner or (0, 0))
+    yield from layout.put_folder(base, manner.owner or (0, 0), manner.folder_mode)
     for path, file in walk(item.tree, item.path):
         inside = _below(item.path, path)
-        if manner.excluded is not None and manner.excluded(inside):
+        if manner.excluded is not None and manner.excluded(f"{item.kept}/{inside}" if item.kept else inside):
             continue
         place = f"{base}/{inside}" if base else inside
-        yield from layout.put(place, _as_wanted(file, manner), _content(item.tree, path, file), parents=manner.owner or (0, 0))
+        yield from layout.put(
+            place,
+            _as_wanted(file, manner),
+            _content(item.tree, path, file),
+            parents=manner.owner or (0, 0),
+            parents_mode=manner.folder_mode,
+        )
 
 
 def _below(top: str, path: str) -> str:
@@ -192,7 +216,7 @@ def is_archive(content: Chunks) -> bool:
 
 def _unpacked(layout: Layout, content: Chunks, base: str, manner: Manner) -> Iterator[bytes]:
     """Owners as in the archive, unless --chown says otherwise."""
-    yield from layout.put_folder(base, manner.owner or (0, 0))
+    yield from layout.put_folder(base, manner.owner or (0, 0), manner.folder_mode)
     reader = tar.TarReader(decompressed(content))
     named: dict[str, tuple[str, File]] = {}
     manner = replace(manner, owner=None if manner.owner == (0, 0) else manner.owner)

@@ -24,6 +24,7 @@ from engine.images.refs import parse_name
 from engine.images.staging import Staging
 from engine.images.store import ImageStore
 from engine.images.streams import Chunks, drain
+from engine.images.trash import sweep_soon
 from engine.model.image import ImageRecord
 
 EMPTY_LAYER: Final = (
@@ -151,6 +152,14 @@ class Workshop:
             made_ns=time.time_ns(),
         )
 
+    def tidy(self) -> None:
+        """A cache that has grown too big loses what nobody used for long."""
+        if self._cache.is_overfull():
+            with self._store.lock():
+                self._cache.trim()
+                removal.collect(self._store)
+            sweep_soon(self._store.config.trash)
+
     # -- the image -------------------------------------------------------------------------------
 
     def publish(self, step: Step, tags: tuple[str, ...]) -> None:
@@ -177,7 +186,6 @@ class Workshop:
             for name in names:
                 holding.names[name] = step.image_id
             self._store.refs_of.write(self._tenant, holding)
-            removal.collect(self._store)
 
 
 def _id_of(data: bytes) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.errors import InvalidArgument
-from engine.images.imageconfig import parse_config, parse_document, parse_json
+from engine.images.imageconfig import MAX_BYTES, parse_config, parse_document, parse_json, values_at_most
 from engine.images.limits import Limits
 from engine.images.spool import Archive, Member, read_document
 from engine.model.platform import Platform, host_platform
@@ -87,12 +87,17 @@ class _Reader:
         self._asked = platform
         self._platform = platform or host_platform()
         self.why = ""  # why an OCI layout had nothing for us
+        self._bytes = self._values = 0  # of documents read so far
+        self._barren: set[str] = set()  # indexes without a match: an archive may name one a million times
+        self._fitting: dict[str, bool] = {}  # manifests by digest
 
     def docker(self, data: bytes) -> Iterator[ArchivedImage]:
         """manifest.json: [{"Config": file, "RepoTags": [name, …] | null, "Layers": [file, …]}, …]"""
         items = parse_json(data, "manifest.json")
         if not isinstance(items, list):
             raise InvalidArgument("invalid manifest.json: it must be a list")
+        if len(items) > self._limits.images:
+            raise InvalidArgument(f"the archive has more than {self._limits.images} images, the limit of this host")
         for item in items:
             if not isinstance(item, dict) or not isinstance(item.get("Config"), str):
                 raise InvalidArgument("invalid manifest.json: an entry without Config")
@@ -112,6 +117,8 @@ class _Reader:
         index = parse_document(data, "index.json")
         _check_version(index, "index.json")
         tops = [each for each in _descriptors(index, "manifests", "index.json") if not _is_attestation(each)]
+        if len(tops) > self._limits.images:
+            raise InvalidArgument(f"the archive has more than {self._limits.images} images, the limit of this host")
         fitting = [each for each in tops if each.get("mediaType") in _INDEXES or self._fits(each)]
         for descriptor in fitting or (tops if self._asked is None else []):
             manifest = self._choose(descriptor, 0)
@@ -124,6 +131,8 @@ class _Reader:
             return descriptor
         if depth >= _MAX_DEPTH:
             raise InvalidArgument("invalid OCI layout: indexes in indexes in indexes")
+        if descriptor.get("digest") in self._barren:
+            return None
         index = self._document(descriptor)
         children = [each for each in _descriptors(index, "manifests", "an index") if not _is_attestation(each)]
         for child in children:
@@ -133,19 +142,26 @@ class _Reader:
             elif self._fits(child):
                 return child
         self.why = f"no match for platform {self._platform} in the archive"
+        self._barren.add(str(descriptor.get("digest")))
         return None
 
     def _fits(self, descriptor: dict[str, Any]) -> bool:
         platform_ = descriptor.get("platform")
-        if not isinstance(platform_, dict):
-            if descriptor.get("mediaType") not in _MANIFESTS:
-                return False
-            manifest = self._document(descriptor)
-            config = manifest.get("config")
-            if not isinstance(config, dict) or config.get("mediaType") not in _CONFIGS:
-                return False
-            platform_ = parse_document(read_document(self._blob(config), "an image config", self._limits), "an image config")
-        return self._platform.fits(platform_)
+        if isinstance(platform_, dict):
+            return self._platform.fits(platform_)
+        digest = str(descriptor.get("digest"))
+        if digest not in self._fitting:
+            self._fitting[digest] = self._config_fits(descriptor)
+        return self._fitting[digest]
+
+    def _config_fits(self, descriptor: dict[str, Any]) -> bool:
+        """For a descriptor that does not say its platform."""
+        if descriptor.get("mediaType") not in _MANIFESTS:
+            return False
+        config = self._document(descriptor).get("config")
+        if not isinstance(config, dict) or config.get("mediaType") not in _CONFIGS:
+            return False
+        return self._platform.fits(parse_document(self._read_config(self._blob(config)), "an image config"))
 
     def _manifest(self, descriptor: dict[str, Any], names: list[str]) -> ArchivedImage | None:
         media_type = descriptor.get("mediaType")
@@ -160,7 +176,7 @@ class _Reader:
         return self._image(self._blob(config), [self._blob(layer) for layer in layers], names, self._blob(descriptor))
 
     def _image(self, config: Member, layers: list[Member], names: list[str], manifest: Member | None) -> ArchivedImage:
-        parsed = parse_config(read_document(config, "the image config", self._limits))
+        parsed = parse_config(self._read_config(config))
         expected = len(parsed["rootfs"]["diff_ids"] or [])
         if len(layers) != expected:
             raise InvalidArgument(f"invalid manifest, layers length mismatch: expected {expected}, got {len(layers)}")
@@ -177,11 +193,25 @@ class _Reader:
     def _document(self, descriptor: dict[str, Any]) -> dict[str, Any]:
         """The manifest or index that a descriptor names."""
         digest = str(descriptor.get("digest"))
-        document = parse_document(read_document(self._blob(descriptor), digest, self._limits), digest)
+        document = parse_document(self._spend(read_document(self._blob(descriptor), digest, self._limits)), digest)
         _check_version(document, digest)
         if document.get("mediaType", descriptor.get("mediaType")) != descriptor.get("mediaType"):
             raise InvalidArgument(f"invalid OCI layout: {digest} says it is {document['mediaType']!r}, not {descriptor.get('mediaType')!r}")
         return document
+
+    def _read_config(self, member: Member) -> bytes:
+        return self._spend(read_document(member, "the image config", self._limits, MAX_BYTES))
+
+    def _spend(self, data: bytes) -> bytes:
+        """``data``, once it is counted: an archive of little may make us read much."""
+        self._bytes += len(data)
+        self._values += values_at_most(data)
+        if self._bytes > self._limits.documents_bytes or self._values > self._limits.documents_values:
+            raise InvalidArgument(
+                f"the archive's manifests and configs are more than {self._limits.documents_bytes} bytes or "
+                f"{self._limits.documents_values} values, the limits of this host"
+            )
+        return data
 
     def _blob(self, descriptor: dict[str, Any]) -> Member:
         """The file with the descriptor's digest and size."""

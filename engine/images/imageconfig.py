@@ -9,15 +9,24 @@ from typing import Any
 
 from engine.errors import InvalidArgument
 
+MAX_VALUES = 250_000  # of one document
+MAX_BYTES = 4 << 20  # of a config: the panel keeps them all in memory
 _DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def parse_json(data: bytes, what: str) -> Any:
     """Any JSON value, or InvalidArgument that names ``what``."""
+    if values_at_most(data) > MAX_VALUES:
+        raise InvalidArgument(f"{what} has more than {MAX_VALUES} values, the limit of this host")
     try:
         return json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what} is not JSON: {str(error)[:200]}") from None
+
+
+def values_at_most(data: bytes) -> int:
+    """A bound of how many values a JSON text has, without reading it: each but the first stands behind one of these."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def parse_document(data: bytes, what: str) -> dict[str, Any]:
@@ -29,6 +38,8 @@ def parse_document(data: bytes, what: str) -> dict[str, Any]:
 
 def parse_config(data: bytes) -> dict[str, Any]:
     """Members that nobody here knows are kept as they are."""
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"the image config is larger than {MAX_BYTES} bytes, the limit of this host")
     config = parse_document(data, "the image config")
     if config.get("os", "linux") not in ("linux", ""):
         raise InvalidArgument(f"cannot load {config['os']} image on linux")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from engine.errors import EngineError, InvalidArgument
 from engine.images import layers, removal
+from engine.images.ahead import Ahead
 from engine.images.archive import ArchivedImage, images
 from engine.images.changes import apply_changes
 from engine.images.layers import Prepared, chain_ids
@@ -61,11 +62,15 @@ class Incoming:
         with self._staging() as staging:
             files = staging.folder / "files"
             files.mkdir()
-            found = images(spool(stream, files, self._limits), self._limits, wanted)
-            prepared: dict[str, Prepared] = {}
-            for line in _unpack_all(self._jobs(staging, found), staging.folder, self._store, prepared):
-                if not quiet:
-                    yield line
+            ahead = Ahead(staging.folder, self._limits, has=self._store.content.has, at_once=_THREADS)
+            try:
+                found = images(spool(stream, files, self._limits, ahead), self._limits, wanted)
+                prepared: dict[str, Prepared] = {}
+                for line in _unpack_all(self._jobs(staging, found), staging.folder, self._store, prepared, ahead):
+                    if not quiet:
+                        yield line
+            finally:
+                ahead.stop()
             said = self._commit_archive(tenant, found, prepared)
         yield from said
         yield {"images": [image.id for image in found]}
@@ -205,14 +210,14 @@ def _has(jobs: dict[str, _Job], chain_id: str) -> bool:
     return any(job.chain_id == chain_id for job in jobs.values())
 
 
-def _unpack_all(jobs: Sequence[_Job], folder: Path, store: ImageStore, done: dict[str, Prepared]) -> Iterator[dict[str, Any]]:
+def _unpack_all(jobs: Sequence[_Job], folder: Path, store: ImageStore, done: dict[str, Prepared], ahead: Ahead) -> Iterator[dict[str, Any]]:
     """Works off the jobs in threads, fills ``done`` by chain id, and hands on the progress lines as they come."""
     lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work(job: _Job, number: int) -> Prepared | None:
         try:
-            return _one(job, folder / f"layer{number}", store, _teller(job, lines, stop))
+            return _one(job, folder / f"layer{number}", store, ahead, _teller(job, lines, stop))
         except BaseException:
             stop.set()
             raise
@@ -238,11 +243,14 @@ def _unpack_all(jobs: Sequence[_Job], folder: Path, store: ImageStore, done: dic
     done.update((job.chain_id, prepared) for job, future in zip(jobs, futures, strict=True) if (prepared := future.result()))
 
 
-def _one(job: _Job, folder: Path, store: ImageStore, tell: Callable[[int], None]) -> Prepared | None:
+def _one(job: _Job, folder: Path, store: ImageStore, ahead: Ahead, tell: Callable[[int], None]) -> Prepared | None:
     trusted = f"sha256:{job.member.sha256}" == job.diff_id  # not compressed, and hashed when it came in
     if job.present and trusted:
         return None
     try:
+        if prepared := ahead.take(job.member.path, job.diff_id):
+            tell(job.member.size)
+            return None if job.present else prepared
         with job.member.path.open("rb", buffering=0) as stream:
             if job.present:
                 layers.check(stream, job.diff_id, store.limits, tell)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from engine import disk
 from engine.config import EngineConfig
 from engine.model.codec import from_json, to_json
 from engine.model.image import ImageRecord
+
+_KEPT_BYTES: Final = 64 << 10  # of a record that stays in memory
 
 
 class ImageRecords:
@@ -22,7 +25,9 @@ class ImageRecords:
     def read(self, digits: str) -> ImageRecord | None:
         path = self._path(digits)
         try:
-            return _parse(path, path.stat().st_mtime_ns)
+            status = path.stat()
+            parse = _parse if status.st_size <= _KEPT_BYTES else _parse.__wrapped__
+            return parse(path, status.st_mtime_ns)
         except FileNotFoundError:
             return None
 

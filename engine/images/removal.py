@@ -49,8 +49,9 @@ def prune(store: ImageStore, tenant: str, images: Sequence[str], *, named: bool,
             if not named and any("@" not in name for name in names):
                 continue
             for name in names or [image_id]:
-                with suppress(FailedPrecondition, NotFound):
-                    removal.remove(name, force=False, prune=True)
+                if name in removal.holding.names or name in removal.holding.images:  # a digest has gone with its tag
+                    with suppress(FailedPrecondition, NotFound):
+                        removal.remove(name, force=False, prune=True)
         freed = sum(store.layers.size_bytes(each.removeprefix("sha256:")) for each in removal.deleted)
         removal.settle()
     sweep_soon(store.config.trash)

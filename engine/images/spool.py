@@ -16,6 +16,7 @@ from typing import Final
 
 from engine.errors import InvalidArgument
 from engine.images import tar
+from engine.images.ahead import Ahead, Feed
 from engine.images.limits import Limits
 from engine.images.streams import Chunks, Readable, capped, chunks, decompressed, drain
 from engine.images.tree import clean_name
@@ -23,6 +24,7 @@ from engine.images.unpack import explain
 
 _CLAIM: Final = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _MAX_LINKS: Final = 8
+_WINDOW_BYTES: Final = 64 << 20  # of the archive's own compression: nothing else is unpacked meanwhile; up to xz -9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +66,20 @@ class Archive:
         return None if member is None else read_document(member, name, limits)
 
 
-def read_document(member: Member, name: str, limits: Limits) -> bytes:
-    if member.size > limits.document_bytes:
-        raise InvalidArgument(f"{name} is larger than {limits.document_bytes} bytes, the limit of this host")
+def read_document(member: Member, name: str, limits: Limits, limit_bytes: int = 0) -> bytes:
+    limit = limit_bytes or limits.document_bytes
+    if member.size > limit:
+        raise InvalidArgument(f"{name} is larger than {limit} bytes, the limit of this host")
     return member.path.read_bytes()
 
 
-def spool(stream: Readable, folder: Path, limits: Limits) -> Archive:
-    """Reads the stream to its end: plain, gzip, zstd, bzip2 or xz. The files get numbers for names in ``folder``."""
+def spool(stream: Readable, folder: Path, limits: Limits, ahead: Ahead | None = None) -> Archive:
+    """Reads the stream to its end: plain, gzip, zstd, bzip2 or xz. The files get numbers for names in ``folder``.
+
+    ``ahead`` sees what may be layers on their way.
+    """
     archive = Archive()
-    source: Chunks = capped(decompressed(chunks(stream)), limits.archive_bytes, "the archive")
+    source: Chunks = capped(decompressed(chunks(stream), window_bytes=_WINDOW_BYTES), limits.archive_bytes, "the archive")
     reader = tar.TarReader(source)
     for number, entry in enumerate(reader):
         if number >= limits.archive_entries:
@@ -81,7 +87,7 @@ def spool(stream: Readable, folder: Path, limits: Limits) -> Archive:
         name = clean_name(entry.name)
         if entry.kind == tar.FILE:
             try:
-                archive.add(name, _store(reader, name, entry, folder / str(number)))
+                archive.add(name, _store(reader, name, entry, folder / str(number), ahead))
             except OSError as error:
                 raise explain(error, f"read {entry.name!r} of the archive") from error
         elif entry.kind == tar.SYMLINK:
@@ -93,15 +99,21 @@ def spool(stream: Readable, folder: Path, limits: Limits) -> Archive:
     return archive
 
 
-def _store(reader: tar.TarReader, name: str, entry: tar.Entry, path: Path) -> Member:
+def _store(reader: tar.TarReader, name: str, entry: tar.Entry, path: Path, ahead: Ahead | None) -> Member:
     if entry.extents is not None:
         raise InvalidArgument(f"{name!r} of the archive is stored as a sparse file; image archives have none")
     claim = _CLAIM.fullmatch(name)
     digest = hashlib.sha256()
     claimed = hashlib.sha512() if claim and claim[1] == "sha512" else None
+    feed: Feed | None = None
+    is_first = ahead is not None
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         for piece in reader.data():
+            if is_first and ahead is not None:
+                feed, is_first = ahead.begin(name, path, entry.size, piece), False
+            if feed:
+                feed.put(piece)
             digest.update(piece)
             if claimed:
                 claimed.update(piece)
@@ -111,4 +123,6 @@ def _store(reader: tar.TarReader, name: str, entry: tar.Entry, path: Path) -> Me
         os.close(fd)
     if claim and (found := (claimed or digest).hexdigest()) != claim[2]:
         raise InvalidArgument(f"the archive is damaged: {name} has the digest {claim[1]}:{found}")
+    if feed:
+        feed.end(digest.hexdigest())
     return Member(path, digest.hexdigest(), entry.size)

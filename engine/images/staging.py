@@ -16,12 +16,15 @@ from typing import Self
 
 from engine import disk
 from engine.config import EngineConfig
+from engine.images.trash import sweep_soon
+from engine.kernel.spreading import spread
 
 
 class Staging:
     """A context manager. Make it, pin and ask ``pinned`` under the store's lock only."""
 
     def __init__(self, config: EngineConfig) -> None:
+        self._trash = config.trash
         self.folder = _incoming(config) / secrets.token_hex(8)
         self.folder.mkdir(mode=0o700)
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -30,10 +33,17 @@ class Staging:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        """After an error the room is free again before it is told. Else who waits for the answer need not wait for what is left to go."""
+        is_well = not any(error)
         with suppress(OSError):
-            disk.remove_tree(self.folder)
+            if is_well:
+                disk.to_trash(self.folder, self._trash)
+            else:
+                disk.remove_tree(self.folder)
         os.close(self._lock)
+        if is_well:
+            sweep_soon(self._trash)
 
     def pin(self, chain_ids: Collection[str]) -> None:
         disk.write_json(self.folder / "pins.json", sorted(chain_ids))
@@ -52,7 +62,9 @@ def pinned(config: EngineConfig) -> set[str]:
 
 def _incoming(config: EngineConfig) -> Path:
     path = config.engine / "incoming"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spread(path)
     return path
 
 

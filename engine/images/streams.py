@@ -20,6 +20,8 @@ from engine.errors import InvalidArgument
 CHUNK = 256 << 10  # bytes; stays in a core's second-level cache from read to write
 _ZSTD_INPUT = 4 << 10  # zstandard bounds no output: 4 KiB of input make at most 1,000 blocks of 128 KiB
 _OUTPUT = 1 << 20
+WINDOW_BYTES = 32 << 20  # up to zstd -19 and xz -8; two layers are unpacked at once, in 150 MiB
+_XZ_BESIDE = 2 << 20  # what liblzma wants beside its window
 
 Chunks = Iterator[bytes]
 
@@ -72,11 +74,11 @@ def drain(source: Chunks) -> None:
         pass
 
 
-def decompressed(source: Chunks) -> Chunks:
+def decompressed(source: Chunks, *, window_bytes: int = WINDOW_BYTES) -> Chunks:
     """The plain bytes, whatever of gzip, zstd, bzip2, xz or nothing the first bytes announce.
 
     Several members or frames in a row are one stream, zero bytes after the last one are padding. InvalidArgument when the data
-    is damaged or ends early.
+    is damaged or ends early, or wants more than ``window_bytes`` of what came before to be remembered.
     """
     head = b""
     for chunk in source:
@@ -85,9 +87,14 @@ def decompressed(source: Chunks) -> Chunks:
             break
     for name, magic, make in _FORMATS:
         if magic.match(head):
-            yield from _inflated(name, make, _prepended(head, source))
+            yield from _inflated(name, make, _prepended(head, source), window_bytes)
             return
     yield from _prepended(head, source)
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether a stream that begins so is one of those that ``decompressed`` undoes."""
+    return any(magic.match(head) for _name, magic, _make in _FORMATS)
 
 
 def _prepended(head: bytes, source: Chunks) -> Chunks:
@@ -114,8 +121,8 @@ class _Decompressor(Protocol):
 class _Zstd:
     """zstandard's decompressor with that interface. It bounds no output, so its input is fed in small pieces."""
 
-    def __init__(self) -> None:
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
+    def __init__(self, window_bytes: int) -> None:
+        self._frame = zstandard.ZstdDecompressor(max_window_size=window_bytes).decompressobj()
         self._input, self._position = b"", 0
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
@@ -138,21 +145,32 @@ class _Zstd:
         return self._frame.unused_data + self._input[self._position :]
 
 
-def _gzip() -> _Decompressor:
+def _gzip(_window_bytes: int) -> _Decompressor:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
 
-_FORMATS: tuple[tuple[str, re.Pattern[bytes], Callable[[], _Decompressor]], ...] = (
+def _bzip2(_window_bytes: int) -> _Decompressor:
+    return bz2.BZ2Decompressor()  # 4 MB at most
+
+
+def _xz(window_bytes: int) -> _Decompressor:
+    return lzma.LZMADecompressor(memlimit=window_bytes + _XZ_BESIDE)
+
+
+_FORMATS: tuple[tuple[str, re.Pattern[bytes], Callable[[int], _Decompressor]], ...] = (
     ("gzip", re.compile(rb"\x1f\x8b\x08"), _gzip),
     ("zstd", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _Zstd),  # RFC 8878: a frame, a skippable frame
-    ("bzip2", re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
-    ("xz", re.compile(rb"\xfd7zXZ\x00"), lzma.LZMADecompressor),
+    ("bzip2", re.compile(rb"BZh[1-9]"), _bzip2),
+    ("xz", re.compile(rb"\xfd7zXZ\x00"), _xz),
 )
 _LONGEST_MAGIC = 6
 _ERRORS = (cast("type[Exception]", igzip_lib.IsalError), zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
 
 
-def _inflated(name: str, make: Callable[[], _Decompressor], source: Chunks) -> Chunks:
+_TOO_LARGE = ("too much memory", "Memory usage limit")  # zstd and xz, when a window is larger than they were allowed
+
+
+def _inflated(name: str, make: Callable[[int], _Decompressor], source: Chunks, window_bytes: int) -> Chunks:
     engine: _Decompressor | None = None  # None between two members
     for chunk in source:
         while True:
@@ -160,10 +178,15 @@ def _inflated(name: str, make: Callable[[], _Decompressor], source: Chunks) -> C
                 chunk = chunk.lstrip(b"\0")
                 if not chunk:
                     break
-                engine = make()
+                engine = make(window_bytes)
             try:
                 data = engine.decompress(chunk, _OUTPUT)
             except _ERRORS as error:
+                if any(words in str(error) for words in _TOO_LARGE):
+                    raise InvalidArgument(
+                        f"the {name} data needs a window of more than {window_bytes >> 20} MiB, the limit of this host: "
+                        "pack it at a lower level"
+                    ) from error
                 raise InvalidArgument(f"damaged {name} data: {error}") from error
             if data:
                 yield data

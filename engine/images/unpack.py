@@ -29,6 +29,8 @@ _OPAQUE_XATTR: Final = "trusted.overlay.opaque"
 # The rest of security.* speaks to this host's own modules, trusted.overlay.* to overlayfs: not an image's to say.
 _XATTRS: Final = ("user.", "security.capability", "system.posix_acl_access", "system.posix_acl_default")
 _NOT_XATTRS: Final = ("user.overlay.",)
+_HOLE: Final = 64 << 10  # bytes
+_ZEROS: Final = bytes(1 << 20)  # as long as the longest piece that streams make
 _MAX_MAJOR: Final = 1 << 12  # MKDEV in include/linux/kdev_t.h: 12 and 20 bits
 _MAX_MINOR: Final = 1 << 20
 
@@ -46,7 +48,7 @@ def unpack(source: Chunks, root: Path, limits: Limits) -> Unpacked:
     """Reads the archive up to its end marks. ``root`` is an empty folder; on an error it holds a part of the layer."""
     root.chmod(0o755)
     with Tree(str(root)) as tree:
-        job = Job(tree, tar.TarReader(source))
+        job = Job(tree, tar.TarReader(source), fresh=True)
         for entry in job.reader:
             job.entries += 1
             if job.entries > limits.layer_entries:
@@ -74,8 +76,10 @@ def explain(error: OSError, doing: str) -> EngineError:
 class Job:
     """Entries become files of ``tree``. ``engine.files.extract`` has other rules for names that are there already."""
 
-    def __init__(self, tree: Tree, reader: tar.TarReader) -> None:
+    def __init__(self, tree: Tree, reader: tar.TarReader, *, fresh: bool = False) -> None:
+        """``fresh``: all of the tree is of our making, so that what root makes is root's."""
         self.reader = reader
+        self._fresh = fresh
         self.size_bytes = 0
         self.entries = 0
         self.tree = tree
@@ -147,11 +151,11 @@ class Job:
             fd = os.open(base, flags, 0o600, dir_fd=parent)
         try:
             if entry.extents is None:
-                for piece in self.reader.data():
-                    _write(fd, piece)
+                self._data(fd, entry)
             else:
                 self._sparse(fd, entry)
-            os.fchown(fd, entry.uid, entry.gid)  # before the mode: it clears set-id bits, and capabilities
+            if entry.uid or entry.gid or not self._fresh:
+                os.fchown(fd, entry.uid, entry.gid)  # before the mode: it clears set-id bits, and capabilities
             os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 set_xattrs(fd, entry)
@@ -159,6 +163,19 @@ class Job:
         finally:
             os.close(fd)
         self.size_bytes += entry.size
+
+    def _data(self, fd: int, entry: tar.Entry) -> None:
+        """Long runs of zeros become holes: a bomb of ten gigabytes of them takes no room."""
+        if entry.size < _HOLE:
+            for piece in self.reader.data():
+                _write(fd, piece)
+            return
+        for piece in self.reader.data():
+            if len(piece) >= _HOLE and not piece[0] and not piece[-1] and bytes(piece) == _ZEROS[: len(piece)]:
+                os.lseek(fd, len(piece), os.SEEK_CUR)
+            else:
+                _write(fd, piece)
+        os.ftruncate(fd, entry.size)
 
     def _sparse(self, fd: int, entry: tar.Entry) -> None:
         os.ftruncate(fd, entry.real_size)
@@ -186,6 +203,8 @@ class Job:
         os.chmod(base, entry.mode, dir_fd=parent)
         if entry.xattrs:
             set_xattrs(f"{_by_fd(parent)}/{base}", entry)
+        if entry.mode & stat.S_ISGID:
+            self._fresh = False  # what is made in it gets its group
         self.tree.implied.pop(name, None)
         self.folder_times[name] = entry.mtime_ns
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.bench import image_rows
 from tests.bench.client import BenchError, Engine, available_mib, dechunk, drain, payload
 from tests.bench.memory import cpu_s, pss_mib
 
@@ -291,10 +292,14 @@ ROWS = {
         Row("exec", _exec, samples=4),
         Row("stats", _live, samples=2),
         Row("files", _files, samples=5),
+        Row("load", image_rows.load, samples=5),
+        Row("unpack-20k", image_rows.unpack, samples=4),
+        Row("images-list-200", image_rows.listing, samples=2, warmup=0),
         Row("thousand", _thousand, samples=1, warmup=0, long=True),
     )
 }
 # rows of the table that come out of one measurement of fifty containers
 ROWS.update(dict.fromkeys(("list", "inspect", "memory"), ROWS["burst"]))
 ROWS["pause"] = ROWS["stats"]
+ROWS["save"] = ROWS["load"]
 ROWS.update(dict.fromkeys(("archive", "changes", "commit"), ROWS["files"]))

@@ -14,11 +14,11 @@ def exposed(word: str) -> list[str]:
     protocol = protocol.lower() or "tcp"
     container = rest.rpartition(":")[2]
     if not container:
-        raise ValueError(f"no port specified: {word[:200]}<empty>")
+        raise ValueError(f"No port specified: {word[:200]}<empty>")
     found = _RANGE.fullmatch(container)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last or last > 65535:
-        raise ValueError(f"invalid containerPort: {container[:200]}")
+        raise ValueError(f"Invalid containerPort: {container[:200]}")
     if protocol not in ("tcp", "udp", "sctp"):
-        raise ValueError(f"invalid proto: {protocol[:200]}")
+        raise ValueError(f"Invalid proto: {protocol[:200]}")
     return [f"{port}/{protocol}" for port in range(first, last + 1)]

@@ -103,7 +103,8 @@ STRANGE = [
     ("delete", "/containers/web"), ("post", "/containers/web/start"), ("post", "/containers/web/stop"), ("post", "/containers/web/kill"),
     ("delete", "/tokens/1"), ("delete", "/members/alice"), ("get", "/events"), ("get", "/containers/web/inspect"),
     ("get", "/containers/web/attach"), ("get", "/containers/web/files/content?path=/a"), ("get", "/execs/1"),
-    ("put", "/containers/web/files?path=/"), ("put", "/containers/web/files/content?path=/a"),
+    ("put", "/containers/web/files?path=/"), ("put", "/containers/web/files/content?path=/a"), ("put", "/image-archive"),
+    ("get", "/image-archive?image=busybox"), ("put", "/image-rootfs"), ("get", "/image-prune"), ("post", "/image-prune"),
 ]  # fmt: skip
 
 
@@ -203,6 +204,23 @@ async def test_images_are_named_and_unnamed(people: Any, host: Any) -> None:
     host.on["slipway.image.remove"] = lambda payload: {"untagged": ["team/box:2"], "deleted": []}
     host.silent.clear()
     assert code_of(await bob.delete(f"{T}/images/busybox:latest"))[0] in (403, 409)  # public, or the host's refusal
+
+
+async def test_an_image_tells_its_history_and_what_a_prune_would_take(people: Any, host: Any, image: Any) -> None:
+    bob, victor = await client(people, "bob"), await client(people, "victor")
+    told = (await bob.get(f"{T}/images/busybox")).json()
+    assert told["config"]["config"]["Cmd"] == ["sh"] and len(told["history"]) == 1 and told["shared_bytes"] == 0
+    await bob.post(f"{T}/images", {"image": "busybox", "ref": "team/box:2"}, content_type=JSON)
+    assert (await bob.get(f"{T}/image-prune")).json() == {"images": [], "bytes": 0}
+    [unused] = (await bob.get(f"{T}/image-prune?all=1")).json()["images"]
+    assert unused["refs"] == ["team/box:2"]
+    gone = {"untagged": {"team/box:2": unused["id"]}, "deleted": [], "images": [unused["id"]], "bytes": 7}
+    host.on["prune"] = lambda _payload: gone
+    assert code_of(await victor.post(f"{T}/image-prune", {}, content_type=JSON)) == (403, "permission_denied")
+    done = await bob.post(f"{T}/image-prune", {"all": True}, content_type=JSON)
+    assert done.json() == {"untagged": ["team/box:2"], "deleted": [], "bytes": 7}
+    assert host.asked[-1][1] == {"tenant": "acme", "images": [unused["id"]], "all": True}
+    assert (await bob.get(f"{T}/images/busybox")).json()["refs"] == ["busybox:latest"]
 
 
 async def test_wrong_verbs_and_addresses_are_refused_in_the_same_shape(people: Any) -> None:

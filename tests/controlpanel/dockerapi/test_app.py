@@ -6,6 +6,7 @@ import pytest
 
 from controlpanel.accounts.models import User
 from controlpanel.dockerapi.app import is_docker
+from controlpanel.dockerapi.buildkit import SENTENCE as BUILDKIT
 from controlpanel.tenants import services as tenants
 from controlpanel.tenants.actor import Role, command_line
 from controlpanel.tenants.models import Membership, Tenant
@@ -61,7 +62,13 @@ def test_every_answer_has_the_headers(api: Api) -> None:
         ("GET", "/swarm", 503, NO_SWARM),
         ("GET", "/services/x", 503, NO_SWARM),
         ("GET", "/secrets", 503, NO_SWARM),
-        ("POST", "/build", 501, "build is not supported yet: docker load or import an image made elsewhere"),
+        ("POST", "/session", 501, BUILDKIT),
+        ("POST", "/build?version=2", 501, BUILDKIT),
+        ("POST", "/build?t=UPPER", 400, "invalid reference format: repository name (library/UPPER) must be lowercase"),
+        ("POST", "/build?labels=%5B%5D", 400, "error reading labels: it has the wrong type"),
+        ("POST", "/build?shmsize=x", 400, 'invalid shmsize: strconv.ParseInt: parsing "x": invalid syntax'),
+        ("POST", "/build/cancel", 400, "build ID not provided"),
+        ("POST", "/build/cancel?id=nope", 404, "No such build: nope"),
         ("POST", "/images/create", 400, "invalid reference format: fromImage or fromSrc is needed"),
         ("POST", "/images/create?fromImage=Nope&tag=x", 400, "invalid reference format: repository name (library/Nope) must be lowercase"),
         ("GET", "/containers/json?filters=x", 400, "invalid filter"),

@@ -47,10 +47,10 @@ class Bench:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def build(self, dockerfile: str, files: Mapping[str, Content] | None = None, **words: Any) -> Built:
+    def build(self, text: str, files: Mapping[str, Content] | None = None, **words: Any) -> Built:
         built = Built()
         request = BuildRequest(id=secrets.token_hex(16), tenant=TENANT, **words)
-        image_id = Builder(self.engine, request).build(context(dockerfile, files or {}), built.lines.append)
+        image_id = Builder(self.engine, request).build(context(text, files or {}), built.lines.append)
         built.image = self.engine.images.get(image_id)
         return built
 

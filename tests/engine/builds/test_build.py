@@ -281,10 +281,10 @@ def test_where_the_dockerfile_is(bench: Bench) -> None:
 
 
 def test_nothing_of_a_context_is_followed(bench: Bench) -> None:
-    evil = {"etc": link("/etc"), "up": link("../../../../../etc/shadow"), "a": "x"}
+    evil = {"e": link("/etc"), "up": link("../../../../../etc/shadow"), "a": "x"}
     files = bench.files(bench.build("FROM busybox\nCOPY . /c/\n", evil).record)
-    assert files["c/etc"][3] == "/etc" and files["c/up"][3].endswith("shadow")
-    for source in ("up", "etc/shadow"):
+    assert files["c/e"][3] == "/etc" and files["c/up"][3].endswith("shadow")
+    for source in ("up", "e/shadow"):
         with pytest.raises(InvalidArgument, match="file not found in build context"):
             bench.build(f"FROM busybox\nCOPY {source} /c/\n", evil)
 
@@ -347,10 +347,11 @@ def test_another_tenant_sees_nothing_of_it(bench: Bench) -> None:
 
 def test_steps_are_no_images(bench: Bench) -> None:
     built = bench.build("FROM busybox\nRUN echo 1 >/1\nRUN echo 2 >/2\n")
+    shown = [line.removeprefix(" ---> ") for line in built.text.splitlines() if line.startswith(" ---> ") and len(line) == 18]
+    middle = next(each for each in held(bench) if each[7:19] == shown[1])
     listed = {record.id for record, _names in bench.engine.images.list(TENANT)}
-    assert built.record.id in listed
-    middle = bench.engine.images.get(next(iter(set(held(bench)) - {built.record.id})))
-    assert middle.id not in listed or middle.id in bench.engine.images.refs(TENANT).values()
+    assert built.record.id in listed and middle not in listed
+    assert bench.engine.images.resolve(TENANT, middle).id == middle  # a container of the build's is made of it
 
 
 def held(bench: Bench) -> list[str]:

@@ -23,7 +23,7 @@ def instruction(line: str) -> Instruction:
         ('CMD ["sh", "-c", "a \\"b\\""]', 'CMD ["sh" "-c" "a \\"b\\""]'),
         ("CMD echo hi", 'CMD ["/bin/sh" "-c" "echo hi"]'),
         ('ENTRYPOINT ["/x"]', 'ENTRYPOINT ["/x"]'),
-        ("EXPOSE 80 443/udp", "EXPOSE 80 443/udp"),
+        ("EXPOSE 80 443/udp", "EXPOSE 443/udp 80"),
         ("USER 1:2", "USER 1:2"),
         ('VOLUME ["/a", "/b"]', "VOLUME [/a /b]"),
         ("STOPSIGNAL SIGQUIT", "STOPSIGNAL SIGQUIT"),
@@ -32,9 +32,9 @@ def instruction(line: str) -> Instruction:
         ("MAINTAINER me <m@e>", "MAINTAINER me <m@e>"),
         (
             "HEALTHCHECK --interval=30s --timeout=1m30s --retries=3 CMD true",
-            'HEALTHCHECK &{["CMD-SHELL" "true"] "30s" "1m30s" "0s" "0s" \'\\x03\'}',
+            "HEALTHCHECK &{[CMD-SHELL true] 30s 1m30s 0s 0s 3}",
         ),
-        ("HEALTHCHECK NONE", 'HEALTHCHECK &{["NONE"] "0s" "0s" "0s" "0s" \'\\x00\'}'),
+        ("HEALTHCHECK NONE", "HEALTHCHECK &{[NONE] 0s 0s 0s 0s 0}"),
     ],
 )
 def test_comments(line: str, comment: str) -> None:

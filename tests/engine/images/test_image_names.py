@@ -319,3 +319,13 @@ def test_pruning_takes_what_nothing_needs(store: ImageStore, load: Load) -> None
     assert done["untagged"] == {"app:1": named_, "app:2": named_} and done["images"] == [named_]
     assert [record.id for record, _names in store.list("alice")] == [used]
     assert store.prune("bob", everything, named=True, in_use=in_use)["images"] == []
+
+
+def test_pruning_takes_a_digest_along_with_its_tag(store: ImageStore, load: Load) -> None:
+    [one] = load(docker_archive([ONE], ["app:1"]))
+    with store.lock():
+        holding = store.refs_of.read("alice")
+        holding.names[f"app@sha256:{'ab' * 32}"] = one
+        store.refs_of.write("alice", holding)
+    done = store.prune("alice", [one], named=True, in_use=lambda _image: [])
+    assert done["untagged"] == {"app:1": one, f"app@sha256:{'ab' * 32}": one} and done["images"] == [one]

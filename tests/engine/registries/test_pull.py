@@ -15,6 +15,7 @@ import zstandard
 
 from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDenied, RateLimited, Unavailable, Unsupported
 from engine.model.platform import host_architecture
+from engine.registries.auth import Credentials
 from tests.engine.images.archives import digest, file, folder, image_config, tar
 from tests.engine.registries import toy as toys
 from tests.engine.registries.conftest import Host, layer, statuses
@@ -461,8 +462,6 @@ def test_a_redirect_does_not_lead_behind_the_wall(host: Host, toy: Toy, monkeypa
 
 
 def test_credentials_do_not_follow_a_redirect(host: Host, toy: Toy) -> None:
-    from engine.registries.auth import Credentials
-
     toy.password = "me:secret"
     toy.image("app", "1", [layer(100)])
     with toys.running() as elsewhere:
@@ -478,6 +477,15 @@ def test_credentials_do_not_follow_a_redirect(host: Host, toy: Toy) -> None:
         assert host.pull(f"{toy.host}/app:1", credentials=Credentials("me", "secret"))[-1]["images"]
         assert elsewhere.heard and not any("Authorization" in headers for headers in elsewhere.heard)
         assert any("Authorization" in headers for headers in toy.heard)
+
+
+def test_a_mirror_is_asked_first_and_hears_no_credentials(host: Host, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_REGISTRY_MIRRORS", toy.url)
+    top = toy.image("library/box", "latest", [layer(100)])
+    lines = host.pull("box", credentials=Credentials("me", "secret"))
+    assert lines[0] == {"status": "Pulling from library/box", "id": "latest"}
+    assert set(host.store.refs("alice")) == {"box:latest", f"box@{top}"}
+    assert toy.heard and not any("Authorization" in headers for headers in toy.heard)
 
 
 # -- several at once, and those who go -------------------------------------------------------------------

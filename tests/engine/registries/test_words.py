@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as fuzz
 from hypothesis import strategies as st
 
 from engine.config import RegistryConfig
@@ -41,6 +42,7 @@ def test_a_challenge_is_read(header: str, found: list[Challenge]) -> None:
     assert parse([header]) == found
 
 
+@fuzz(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(), max_size=3))
 def test_any_challenge_ends(headers: list[str]) -> None:
     parse(headers)
@@ -106,6 +108,7 @@ _members = st.sampled_from(["schemaVersion", "mediaType", "config", "layers", "m
 _values = _json | st.dictionaries(_members, _json, max_size=4) | st.lists(st.dictionaries(_members, _json), max_size=2)
 
 
+@fuzz(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_members, _values))
 def test_any_document_is_read_or_refused(members: dict[str, Any]) -> None:
     for media_type in (OCI_MANIFEST, OCI_INDEX, ""):
@@ -118,6 +121,7 @@ def test_any_document_is_read_or_refused(members: dict[str, Any]) -> None:
                 document.layers()
 
 
+@fuzz(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(300, 599), st.binary(max_size=200) | _json.map(lambda value: json.dumps(value).encode()))
 def test_any_refusal_becomes_a_sentence(status: int, body: bytes) -> None:
     assert of_response(status, "", body).message

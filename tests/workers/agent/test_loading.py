@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import tarfile
@@ -84,3 +85,40 @@ async def test_a_tenants_name_is_checked(host: Host) -> None:
         writer.write_eof()
         last = json.loads((await reader.read()).splitlines()[-1])
     assert errors.from_json({"code": last["code"]}).code == "invalid_argument"
+
+
+async def test_a_saved_image_comes_out_whole(host: Host) -> None:
+    async with host.stream("save", names=["busybox"]) as (ok, reader, _writer):
+        assert ok["images"] == [{"id": host.image_id, "refs": ["busybox:latest"]}]
+        data = await reader.read()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        [entry] = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert entry["Config"] == f"blobs/sha256/{host.image_id[7:]}" and entry["RepoTags"] == ["busybox:latest"]
+
+
+async def test_what_is_not_there_is_refused_before_anything_is_sent(host: Host) -> None:
+    for names_, error in (([], errors.InvalidArgument), (["absent:1"], errors.NotFound), ("busybox", errors.InvalidArgument)):
+        with pytest.raises(error):
+            async with host.stream("save", names=names_):
+                pass
+
+
+async def test_a_client_that_reads_no_more_ends_the_save(host: Host) -> None:
+    async with host.stream("save", names=["busybox"]) as (_ok, reader, _writer):
+        await reader.read(1000)
+    async with host.stream("save", names=["busybox"]) as (_ok, reader, _writer):  # and others are served
+        assert (await reader.read())[-1024:] == bytes(1024)
+
+
+async def test_slow_loads_of_one_tenant_hold_nobody_else(host: Host) -> None:
+    """Four are under way, the fifth waits; a look at a file, which uses the loop's own threads, is answered all the same."""
+    container = host.create("true")
+    async with contextlib.AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(host.stream("import", ref=f"slow:{number}")) for number in range(4)]
+        for _ok, _reader, upload in slow:
+            upload.write(rootfs(1 << 20)[:1000])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), host.stream("import", ref="slow:5"):
+                pass
+        async with host.stream("archive_stat", container, path="/bin") as (ok, _reader, _writer):
+            assert ok["stat"]["name"] == "bin"
