@@ -14,7 +14,7 @@ import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from engine import errors
@@ -81,7 +81,8 @@ class BuildOps:
         with report:
             report.setblocking(False)
             await asyncio.get_running_loop().sock_recv(report, 1)
-        await in_own_thread(lambda: clear_dead(self._engine), "builds")
+        with suppress(errors.EngineError):  # what it cannot clear now, the next one does, or the next start
+            await in_own_thread(lambda: clear_dead(self._engine), "builds")
 
     async def _prune(self, client: Connection, words: dict[str, Any]) -> None:
         done = await in_own_thread(lambda: prune(self._engine.images, words["tenant"], words.get("filters") or {}), "builds")
