@@ -11,7 +11,8 @@
     containers/<id>/          spec.json config.json start.json exit.json stop.json hosts hostname resolv.conf log/
     names/<tenant>/<name>     the id of the container of that name; made with O_EXCL
     rootfs/<id>/{upper,work}  what a container wrote
-    builds/cache/<tenant>/    steps of its builds, by the digest of what went into them; builds/running/ those under way
+    builds/cache/<tenant>/    steps of its builds, by the digest of what went into them (engine/builds/cache.py)
+    builds/running/<build>/   the containers of one under way
     t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
     trash/                    renamed here, removed later; emptied at start
   etc/certs.d/<registry>/     its authorities and our certificate for it (engine/registries/settings.py)

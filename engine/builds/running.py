@@ -13,14 +13,18 @@ import secrets
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from engine import errors
 from engine.builds.output import Output
 from engine.config import EngineConfig
+from engine.images.staging import pinned
+from engine.images.trash import sweep_soon
 from engine.model.build import BuildRequest
 from engine.model.container import ContainerSpec, LogPolicy, is_container_id
 from engine.runtime.logs import FIRST, LogReader
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 LOG: Final = LogPolicy(max_size_bytes=16 << 20, max_files=2)  # the build's own log keeps what was said; this one goes with the container
 _FRAME: Final = struct.Struct(">BxxxI")
 _STDERR: Final = 2
+_LOCKED_S: Final = 5.0
 _PIECE: Final = 32 << 10  # characters in one line: as much as moby writes at once
 
 
@@ -67,13 +72,12 @@ class Containers:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise errors.AlreadyExists(f"build {self._request.id} is running already") from None
+        deadline = time.monotonic() + _LOCKED_S
+        while (fd := _locked(self._folder)) < 0:  # ``clear_dead`` may have it in hand, and take it away
+            if time.monotonic() > deadline:
+                raise errors.AlreadyExists(f"build {self._request.id} is running already")
+            time.sleep(0.01)
+        self._fd = fd
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -175,6 +179,23 @@ def _framed(pieces: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
             at += length
 
 
+def _locked(folder: Path) -> int:
+    """A descriptor of the folder that holds its lock, or -1. Made when it is missing."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(folder)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return -1
+
+
 def new_container_id() -> str:
     return secrets.token_hex(32)
 
@@ -190,6 +211,9 @@ def clear_dead(engine: Engine) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _clear(engine, os.listdir(fd), str(folder))
+            with engine.images.lock():
+                pinned(engine.config)  # its staging folder goes to the trash
+            sweep_soon(engine.config.trash)
         except BlockingIOError:
             continue  # it is under way
         finally:

@@ -81,7 +81,7 @@ class Push:
                 for tag, image_id in self._names():
                     yield from self._one(Reference(reference.name, tag), image_id)
             except EngineError as error:
-                raise Unavailable(_CANCELLED) if self._cancelled.is_set() else error from error
+                raise Unavailable(_CANCELLED) if self._cancelled.is_set() else words.of_registry(error) from error
 
     def _names(self) -> list[tuple[str, str]]:
         """(tag, image id), of all tags or the one that was named."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine.errors import EngineError, NotFound
+from engine.errors import EngineError, NotFound, PermissionDenied, Unauthenticated
 from engine.model.reference import Reference
 
 Line = dict[str, Any]
@@ -25,8 +25,14 @@ def retrying(seconds: float, short_id: str) -> Line:
     return status(f"Retrying in {whole} second{'s' if whole > 1 else ''}", short_id)
 
 
+def of_registry(error: EngineError) -> EngineError:
+    """401 is the panel's own question, who are you: a client that hears it asks its user for a password of the wrong place."""
+    return PermissionDenied(error.message, **error.detail) if isinstance(error, Unauthenticated) else error
+
+
 def of_pull(error: EngineError, reference: Reference) -> EngineError:
     """What a registry's refusal means to who pulls this."""
+    error = of_registry(error)
     code = str(error.detail.get("registry_code") or "")
     if code == "DENIED":
         said = f"pull access denied for {reference.name}, repository does not exist or may require 'docker login': {error.message}"

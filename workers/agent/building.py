@@ -1,7 +1,8 @@
 """Ops ``build``, ``build_prune``, ``build_usage``. A build waits for its turn here, then a child of the yard has its client.
 
 Turns are given to tenants, not to builds: a free place goes to the tenant of those who wait that has the fewest builds under way, and
-among equals to the one that was served longest ago. Who hangs up while waiting leaves the queue.
+among equals to the one that was served longest ago. A tenant without a build under way does not wait for others' (which may take an
+hour each) before AT_MOST are: its share of the processors is its cgroup's business. Who hangs up while waiting leaves the queue.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from engine import errors
@@ -27,6 +28,7 @@ from workers.agent.connection import Connection
 from workers.agent.threads import in_own_thread
 
 PLACES: Final = max(2, os.cpu_count() or 1)  # builds at once on this host
+AT_MOST: Final = 8 * PLACES
 WAITING_MAX: Final = 32  # of one tenant
 TELL_AFTER_S: Final = 2.0  # who waits longer is told so
 
@@ -37,7 +39,7 @@ class BuildOps:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._desk = Desk(engine.config, module="engine.builds.yard")
-        self._turns = Turns(PLACES)
+        self._turns = Turns(PLACES, AT_MOST)
         self.ops = {"build": self._build, "build_prune": self._prune, "build_usage": self._usage}
 
     async def _build(self, client: Connection, words: dict[str, Any]) -> None:
@@ -79,7 +81,8 @@ class BuildOps:
         with report:
             report.setblocking(False)
             await asyncio.get_running_loop().sock_recv(report, 1)
-        await in_own_thread(lambda: clear_dead(self._engine), "builds")
+        with suppress(errors.EngineError):  # what it cannot clear now, the next one does, or the next start
+            await in_own_thread(lambda: clear_dead(self._engine), "builds")
 
     async def _prune(self, client: Connection, words: dict[str, Any]) -> None:
         done = await in_own_thread(lambda: prune(self._engine.images, words["tenant"], words.get("filters") or {}), "builds")
@@ -91,8 +94,9 @@ class BuildOps:
 
 
 class Turns:
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, places: int, at_most: int) -> None:
+        """``places`` for all; beyond them, up to ``at_most``, for tenants that have none."""
+        self._free, self._reserve = places, at_most - places
         self._running: dict[str, int] = {}
         self._served: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -108,8 +112,11 @@ class Turns:
             self._leave(tenant)
 
     async def _enter(self, tenant: str, tell: Any) -> None:
-        if self._free and not any(self._waiting.values()):
+        if self._is_room(tenant) and not any(self._waiting.values()):
             self._begin(tenant)
+            return
+        if not self._running.get(tenant) and not self._waiting.get(tenant) and self._is_room(tenant):
+            self._begin(tenant)  # those who wait have builds under way
             return
         queue = self._waiting.setdefault(tenant, deque())
         if len(queue) >= WAITING_MAX:
@@ -128,15 +135,18 @@ class Turns:
                 queue.remove(mine)
             raise
 
+    def _is_room(self, tenant: str) -> bool:
+        return self._free > 0 or (not self._running.get(tenant) and self._free + self._reserve > 0)
+
     def _begin(self, tenant: str) -> None:
-        self._free -= 1
+        self._free -= 1  # below zero: of the reserve
         self._running[tenant] = self._running.get(tenant, 0) + 1
         self._served[tenant] = next(self._clock)
 
     def _leave(self, tenant: str) -> None:
         self._free += 1
         self._running[tenant] -= 1
-        while self._free and (waiting := [name for name, queue in self._waiting.items() if queue]):
+        while waiting := [name for name, queue in self._waiting.items() if queue and self._is_room(name)]:
             following = min(waiting, key=lambda name: (self._running.get(name, 0), self._served.get(name, -1)))
             mine = self._waiting[following].popleft()
             self._begin(following)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Unauthenticated, Unavailable
+from engine.errors import PermissionDenied, Unauthenticated, Unavailable
 from engine.registries.auth import Credentials
 from tests.engine.images.archives import digest
 from tests.engine.registries import certificates, proxy
@@ -54,9 +54,9 @@ def test_a_password_over_tls_of_an_authority_of_ones_own(host: Host, tmp_path: P
         shutil.copy(authority, folder / "ca.crt")
         assert host.push(f"{there.host}/app:1", credentials=good)[-1]["images"]
         assert host.pull(f"{there.host}/app:1", "bob", credentials=good)[-1]["images"]
-        with pytest.raises(Unauthenticated, match="no basic auth credentials"):
+        with pytest.raises(PermissionDenied, match="no basic auth credentials"):
             host.pull(f"{there.host}/app:1", "bob")
-        with pytest.raises(Unauthenticated, match="unauthorized: authentication required"):
+        with pytest.raises(PermissionDenied, match="unauthorized: authentication required"):
             host.pull(f"{there.host}/app:1", "bob", credentials=bad)
         assert host.registries.login("alice", there.host, good) == ""
         with pytest.raises(Unauthenticated):

@@ -147,7 +147,7 @@ def test_what_can_not_be_pushed(host: Host, toy: Toy) -> None:
     ("status", "code", "kind", "sentence"),
     [
         (403, "DENIED", PermissionDenied, "denied: requested access to the resource is denied"),
-        (401, "UNAUTHORIZED", Unauthenticated, "no basic auth credentials"),
+        (401, "UNAUTHORIZED", PermissionDenied, "no basic auth credentials"),
     ],
 )
 def test_a_registry_that_says_no(host: Host, toy: Toy, status: int, code: str, kind: Any, sentence: str) -> None:
@@ -169,13 +169,13 @@ def test_password_and_token(host: Host, toy: Toy) -> None:
     data = layer(1000)
     toy.password = "me:secret"
     host.load([data], f"{toy.host}/app:1")
-    with pytest.raises(Unauthenticated, match="no basic auth credentials"):
+    with pytest.raises(PermissionDenied, match="no basic auth credentials"):
         host.push(f"{toy.host}/app:1")
-    with pytest.raises(Unauthenticated, match="unauthorized: authentication required"):
+    with pytest.raises(PermissionDenied, match="unauthorized: authentication required"):
         host.push(f"{toy.host}/app:1", credentials=Credentials("me", "wrong"))
     assert host.push(f"{toy.host}/app:1", credentials=Credentials("me", "secret"))[-1]["images"]
     toy.token = "tok"
-    with pytest.raises(Unauthenticated, match="unauthorized: incorrect username or password"):
+    with pytest.raises(PermissionDenied, match="unauthorized: incorrect username or password"):
         host.pull(f"{toy.host}/app:1", "bob", credentials=Credentials("me", "wrong"))
     assert host.pull(f"{toy.host}/app:1", "bob", credentials=Credentials("me", "secret"))[-1]["images"]
     assert toy.asked("scope=repository%3Aapp%3Apull&") or toy.asked("scope=repository%3Aapp%3Apull ")

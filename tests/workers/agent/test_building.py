@@ -16,8 +16,8 @@ async def _nothing() -> None:
 
 
 class Queue:
-    def __init__(self, places: int) -> None:
-        self.turns = Turns(places)
+    def __init__(self, places: int, at_most: int = 0) -> None:
+        self.turns = Turns(places, at_most or places)
         self.order: list[str] = []
         self.release: dict[str, asyncio.Event] = {}
 
@@ -90,6 +90,22 @@ def test_a_place_given_to_one_that_left_goes_on() -> None:
         return queue.order
 
     assert asyncio.run(run())[-1] == "c1"
+
+
+def test_who_has_none_under_way_does_not_wait_for_others() -> None:
+    async def run() -> None:
+        queue = Queue(2, at_most=4)
+        tasks = [queue.ask(name) for name in ("a1", "a2", "a3", "b1", "b2", "c1", "d1")]
+        await settle()
+        assert queue.order == ["a1", "a2", "b1", "c1"]  # d1 is beyond what is possible at all
+        await queue.end("a1")
+        assert queue.order[4:] == ["d1"]
+        for name in ("a2", "b1", "c1", "d1", "a3", "b2"):
+            await queue.end(name)
+        await asyncio.gather(*tasks)
+        assert sorted(queue.order[5:]) == ["a3", "b2"]
+
+    asyncio.run(run())
 
 
 def test_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
