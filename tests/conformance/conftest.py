@@ -56,6 +56,7 @@ class Terminal:
         self.process = docker.start(*words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
         os.close(slave)
         self.seen = b""
+        self.is_over = False
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
@@ -67,14 +68,21 @@ class Terminal:
         """Everything shown up to and with ``text``."""
         deadline = time.monotonic() + within_s * machine.slowness()
         while text.encode() not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"waited for {text!r}, saw {self.seen!r}"
-            try:
-                self.seen += os.read(self.master, 65536)
-            except OSError:
+            assert self.look(max(0, deadline - time.monotonic())), f"waited for {text!r}, saw {self.seen!r}"
+            if self.is_over:
                 break
         shown, _, self.seen = self.seen.partition(text.encode())
         return (shown + text.encode()).decode(errors="replace")
+
+    def look(self, within_s: float) -> bool:
+        """Reads what is shown; False when nothing came."""
+        ready, _, _ = select.select([self.master], [], [], within_s)
+        if ready:
+            try:
+                self.seen += os.read(self.master, 65536)
+            except OSError:
+                self.is_over = True
+        return bool(ready)
 
     def close(self) -> int:
         code = self.process.wait(20 * machine.slowness())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import NEEDS, Docker
+from tests.support import machine
 
 pytestmark = NEEDS
 
@@ -76,8 +77,12 @@ def test_terminal_has_the_clients_size_and_follows_it(terminal: Any) -> None:
     shell.type("tty; until stty size 2>/dev/null | grep -x '33 101'; do sleep 0.1; done; echo first-$((40+2))\n")
     assert "/dev/pts/0" in shell.until("first-42")
     shell.resize(20, 70)
-    shell.process.send_signal(signal.SIGWINCH)
     shell.type("until stty size | grep -x '20 70'; do sleep 0.1; done; echo second-$((40+2))\n")
+    deadline = time.monotonic() + 20 * machine.slowness()
+    while b"second-42" not in shell.seen:  # again and again: a client may not listen yet when its size is right from the start
+        assert time.monotonic() < deadline, shell.seen
+        shell.process.send_signal(signal.SIGWINCH)
+        shell.look(0.5)
     shell.until("second-42")
     shell.type("exit 5\n")
     assert shell.close() == 5

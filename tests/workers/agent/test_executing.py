@@ -26,16 +26,18 @@ def asked(*args: str, **words: Any) -> dict[str, Any]:
 
 
 async def run(host: Host, container: str, *args: str, stdin: bytes | None = None, **words: Any) -> tuple[int, list[tuple[int, bytes]]]:
-    """Exit code and frames of one exec."""
+    """Exit code and frames of one exec, a stream's own in one: which of the two is read first is nobody's to promise."""
     spec = asked(*args, stdin=stdin is not None, **words)
     async with host.stream("exec", container, exec=spec) as (_ok, reader, writer):
         if stdin is not None:
             writer.write(stdin)
             writer.write_eof()
-        output = frames(await reader.read())
+        streams: dict[int, bytes] = {}
+        for number, data in frames(await reader.read()):
+            streams[number] = streams.get(number, b"") + data
     async with host.stream("exec_state", container, exec=spec["id"]) as (ok, _reader, _writer):
         assert ok["state"]["running"] is False
-        return ok["state"]["exit_code"], output
+        return ok["state"]["exit_code"], sorted(streams.items())
 
 
 @pytest.mark.guest

@@ -188,6 +188,13 @@ def test_redis_ends_after_the_workers(run: Callable[..., Running]) -> None:
     assert int(platform.log("host-worker").split()[-1]) < int(platform.log("redis").split()[-1])
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_killed_supervisor_takes_its_parts_along(run: Callable[..., Running]) -> None:
     platform = run({"name": "worker", "code": "import time; print('here', flush=True); time.sleep(600)"})
     platform.wait(lambda: (platform.places.log / "worker.log").exists() and "here" in platform.log("worker"))
@@ -195,7 +202,7 @@ def test_a_killed_supervisor_takes_its_parts_along(run: Callable[..., Running]) 
     platform.process.kill()
     platform.process.wait()
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+    while _is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
