@@ -165,7 +165,7 @@ class Records:
             "run": run,
             # an engine that was killed in the start has not written start.json
             "started_at_ns": int((begun if begun.get("run") == run else ended).get("started_at_ns", 0)),
-            "restart_count": int(begun.get("restart_count", 0)),
+            "restart_count": self._began(folder, begun, run)[0],
         }
         failed, has_ended = bool(begun.get("error")) and begun["run"] == run, ended.get("run") == run
         changes, common["health"] = self._health(folder, begun, ended=has_ended)
@@ -241,6 +241,7 @@ class Records:
         folder = self.folder(state.id)
         begun: dict[str, Any] = disk.read_json(folder / "start.json") or {}
         stop = self.stopping(state.id, state.run)
+        count, delay_ms = self._began(folder, begun, state.run)
         return Ending(
             run=state.run,
             exit_code=state.exit_code,
@@ -248,9 +249,17 @@ class Records:
             finished_at_ns=state.finished_at_ns,
             by_hand=bool(stop.get("by_hand")),
             wanted=str(stop.get("restart", "")),
-            count=int(begun.get("restart_count", 0)),
-            delay_ms=int(begun.get("restart_delay_ms", 0)),
+            count=count,
+            delay_ms=delay_ms,
         )
+
+    def _began(self, folder: Path | str, begun: dict[str, Any], run: int) -> tuple[int, int]:
+        """(restarts so far, the delay before it in ms) of a run. One that was over before its start was written was begun by what
+        was decided after the run before it, or by hand."""
+        if begun.get("run") == run:
+            return int(begun.get("restart_count", 0)), int(begun.get("restart_delay_ms", 0))
+        decided = self._of_run(f"{folder}/restart.json", run - 1)
+        return (0, 0) if decided.get("given_up") else (int(decided.get("count", 0)), int(decided.get("delay_ms", 0)))
 
     def restart_policy(self, container_id: str) -> RestartPolicy:
         """Without the rest of the spec: it is asked for at each exit."""

@@ -14,6 +14,7 @@ from engine import errors
 from engine.config import EngineConfig
 from engine.model.container import ContainerSpec
 from engine.records import Records
+from engine.restarts import Restart
 
 
 @pytest.fixture
@@ -143,3 +144,18 @@ def test_a_record_that_a_power_loss_emptied_is_no_container(records: Records) ->
     records.free_names(older_than_s=-60)
     assert (records.by_name("acme", "web"), records.by_name("acme", "db")) == ("", whole.id)
     records.add(spec("web"), {})
+
+
+def test_a_run_that_is_over_before_its_start_is_written_counts_as_the_restart_it_was(records: Records) -> None:
+    """Else on-failure:2 would be tried a third time on a slow machine."""
+    one = spec()
+    records.add(one, {})
+    records.write_start(one.id, {"run": 1, "pid": 1, "started_at_ns": 1})
+    records.write_exit(one.id, 1, exit_code=3, signal=0)
+    records.write_restart(one.id, Restart(run=1, count=1, delay_ms=200, due_ns=0))
+    records.write_exit(one.id, 2, exit_code=3, signal=0)
+    state = records.state(one.id)
+    ending = records.ending(state)
+    assert (state.run, state.restart_count, ending.count, ending.delay_ms) == (2, 1, 1, 200)
+    records.write_exit(one.id, 3, exit_code=3, signal=0)  # begun by hand
+    assert (records.state(one.id).restart_count, records.ending(records.state(one.id)).delay_ms) == (0, 0)
