@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import json
 import logging
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _THREADS: Final = 128  # probes under way on this host …
 _A_TENANT: Final = 32  # … and of one tenant
 _AWAY_S: Final = 1.0  # while launcher or keeper are away, which says nothing about the container
+_KILLED: Final = 128 + signal.SIGKILL
 _FAILED: Final = -1  # Docker's exit code of a probe that could not be run or was killed
 
 
@@ -160,6 +162,8 @@ class Health:
         state = self._engine.records.state(checked.id)
         if checked.over or state.run != checked.run or not state.has_process:
             return False  # what was asked has ended, and what it said with it
+        if probe.exit_code == _KILLED and self._engine.records.stopping(checked.id, checked.run):
+            return False  # it is just ending, which nobody has written down yet
         checked.health = now
         checked.change += now.status != before.status
         self._engine.records.write_health(checked.id, checked.run, now, change=checked.change)
