@@ -18,7 +18,8 @@ from isal import igzip_lib
 from engine.errors import InvalidArgument
 
 CHUNK = 256 << 10  # bytes; stays in a core's second-level cache from read to write
-_ZSTD_INPUT = 4 << 10  # zstandard bounds no output: 4 KiB of input make at most 1,000 blocks of 128 KiB
+# zstandard bounds no output, and four bytes may be a block of 128 KiB: 512 make at most 16 MiB, once; from then on pieces are small
+_ZSTD_INPUT, _ZSTD_CAREFUL = 512, 32
 _OUTPUT = 1 << 20
 WINDOW_BYTES = 32 << 20  # up to zstd -19 and xz -8; two layers are unpacked at once, in 150 MiB
 _XZ_BESIDE = 2 << 20  # what liblzma wants beside its window
@@ -124,13 +125,16 @@ class _Zstd:
     def __init__(self, window_bytes: int) -> None:
         self._frame = zstandard.ZstdDecompressor(max_window_size=window_bytes).decompressobj()
         self._input, self._position = b"", 0
+        self._piece = _ZSTD_INPUT
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
         if data:
             self._input, self._position = self._input[self._position :] + data, 0
-        piece = self._input[self._position : self._position + _ZSTD_INPUT]
+        piece = self._input[self._position : self._position + self._piece]
         self._position += len(piece)
-        return self._frame.decompress(piece)
+        out = self._frame.decompress(piece)
+        self._piece = _ZSTD_CAREFUL if len(out) > _OUTPUT else _ZSTD_INPUT if len(out) < 64 * self._piece else self._piece
+        return out
 
     @property
     def eof(self) -> bool:
@@ -188,8 +192,8 @@ def _inflated(name: str, make: Callable[[int], _Decompressor], source: Chunks, w
                         "pack it at a lower level"
                     ) from error
                 raise InvalidArgument(f"damaged {name} data: {error}") from error
-            if data:
-                yield data
+            for at in range(0, len(data), _OUTPUT):
+                yield data[at : at + _OUTPUT] if len(data) > _OUTPUT else data
             chunk = b""
             if engine.eof:
                 chunk, engine = engine.unused_data, None

@@ -28,7 +28,7 @@ def statements_of(data: bytes, name: str) -> tuple[list[Statement], Directives, 
     warnings: list[str] = []
     while (line := lines.read()) is not None:
         if line.has_empty:
-            warnings.append(f"[WARNING]: Empty continuation line found in:\n    {line.text}")
+            warnings.append(f"[WARNING]: Empty continuation line found in: {line.text}")
         statement = cut(line.text, escape, line.first, line.last)
         try:
             check_syntax(statement)

@@ -163,7 +163,7 @@ def test_lines_are_joined_as_moby_joins_them() -> None:
     assert (first.text, first.first_line, first.last_line) == ("RUN one     two   three", 2, 6)
     assert (second.text, third.text) == ("RUN a \\\\", "RUN b")
     assert file.warnings == (
-        "[WARNING]: Empty continuation line found in:\n    RUN one     two   three",
+        "[WARNING]: Empty continuation line found in: RUN one     two   three",
         "[WARNING]: Empty continuation lines will become errors in a future release.",
     )
 
