@@ -210,7 +210,7 @@ async def test_only_own_names_of_an_image_are_offered_for_removal(people: Any, h
     assert "busybox:latest" in page and 'value="busybox' not in page
     answer = await bob.post("/t/acme/images/remove", {"image": "aaa/web:1"})
     assert (answer.status_code, answer["Location"]) == (302, "/t/acme/images/")
-    assert host.asked[-1] == ("slipway.image.remove", {"tenant": "acme", "force": False, "ref": "aaa/web:1"})
+    assert host.asked[-1] == ("slipway.image.remove", {"tenant": "acme", "force": False, "no_prune": False, "ref": "aaa/web:1"})
 
 
 async def test_home_leads_to_the_tenant_last_seen(people: Any, host: Any) -> None:
