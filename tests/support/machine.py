@@ -115,3 +115,8 @@ def slowness() -> float:
     began = time.perf_counter()
     subprocess.run(["/usr/bin/python3", "-c", "import json, subprocess, argparse"], check=True)
     return max(1.0, (time.perf_counter() - began) / 0.2)
+
+
+def filesystem(path: Path) -> str:
+    """Its kind: ext2/ext3, tmpfs, … stat(1)."""
+    return subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True, check=True).stdout.strip()

@@ -16,6 +16,7 @@ from engine import errors, leftovers, recovery
 from engine.kernel import cgroups
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
 from engine.model.resources import Resources
+from tests.support import machine
 from tests.support.capabilities import sets_of
 from tests.workers.agent.conftest import TENANT, Host, listens, until
 from tests.workers.agent.test_files import archive, ask, changes, content, done, entry, get, members, put, wait_for
@@ -186,6 +187,8 @@ async def test_a_start_ends_a_copy_that_does_not_come_to_its_end(host: Host) -> 
 
 async def test_a_copy_of_any_size_stays_within_the_tenants_wall(host: Host) -> None:
     """Its memory, CPU time and processes count as the tenant's: twice the wall goes in and comes out, in pages that are given back."""
+    if machine.filesystem(host.config.data) == "tmpfs":
+        pytest.skip("the store lies on a tmpfs here (Debian 13's /tmp): what is copied there is memory, and none is given back")
     one, leaf, wall = host.create("true"), host.engine.files_cgroup(TENANT), 48 << 20
     before = host.engine.tenants.get(TENANT).limits
     until(lambda: not cgroups.pids(leaf))
