@@ -53,6 +53,7 @@ class BuildIn(Asked):
     dockerfile: str = Field("", max_length=1000, description="Its path in the context. Empty: Dockerfile.")
     args: dict[str, str | None] = {}
     labels: dict[str, str] = {}
+    secrets: dict[str, str] = Field({}, description="Of RUN --mount=type=secret, by id: in no image, history, log or cache.")
     target: str = ""
     platform: str = ""
     network: str = Field("", description="none: its commands have no network.")
@@ -88,7 +89,9 @@ async def get_log(request: HttpRequest, tenant: str, build_id: str, offset: Anno
     return response
 
 
-@router.put(_LIST, response={202: BuildOut}, summary="Build an uploaded context: a tar, compressed or not", openapi_extra=_TAR)
+@router.put(
+    _LIST, response={202: BuildOut}, summary="Build an uploaded context: a tar; X-Build-Secrets is base64 of JSON", openapi_extra=_TAR
+)
 async def build_upload(
     request: HttpRequest,
     tenant: str,
@@ -109,6 +112,7 @@ async def build_upload(
         dockerfile=dockerfile,
         args=asking.pairs(arg, "arg"),
         labels=asking.pairs(label, "label"),
+        hidden=asking.hidden_of(request.headers.get("X-Build-Secrets", "")),
         target=target,
         platform=platform,
         network=network,
@@ -130,6 +134,7 @@ async def build_address(request: HttpRequest, tenant: str, payload: BuildIn) -> 
         dockerfile="" if payload.text else payload.dockerfile,
         args=payload.args,
         labels=payload.labels,
+        hidden=payload.secrets,
         target=payload.target,
         platform=payload.platform,
         network=payload.network,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 
 from controlpanel.tenants.actor import Actor
 from engine.errors import InvalidArgument
-from engine.model.build import DOCKERFILE, BuildRequest
+from engine.model.build import DOCKERFILE, BuildRequest, check_secret
 from engine.model.platform import Platform
 from engine.model.reference import Reference
 
@@ -20,19 +23,24 @@ def request_of(
     remote: str = "",
     args: Mapping[str, str | None] | None = None,
     labels: Mapping[str, str] | None = None,
+    hidden: Mapping[str, str] | None = None,
     target: str = "",
     platform: str = "",
     network: str = "",
     no_cache: bool = False,
     pull: bool = False,
 ) -> BuildRequest:
-    """``remote``: "" = the context is uploaded. InvalidArgument."""
+    """``remote``: "" = the context is uploaded; ``hidden``: secrets of RUN --mount=type=secret, by id. InvalidArgument."""
     tenant = actor.tenant
     assert tenant is not None
     if network not in ("", "default", "none"):
         raise InvalidArgument(f"network {network!r} is not for builds: default and none are")
+    kept = {name: base64.b64encode(value.encode()).decode() for name, value in (hidden or {}).items()}
+    for name, value in kept.items():
+        check_secret(name, value)
     return BuildRequest(
         id=secrets.token_hex(16),
+        secrets=kept,
         tenant=tenant.name,
         tags=tuple(map(_tag, refs)),
         dockerfile=dockerfile or DOCKERFILE,
@@ -62,6 +70,19 @@ def pairs(words: Sequence[str], what: str) -> dict[str, str]:
         if not name or not equals:
             raise InvalidArgument(f"{what}: {word!r} is not NAME=value")
         found[name] = value
+    return found
+
+
+def hidden_of(header: str) -> dict[str, str]:
+    """Of the header X-Build-Secrets: base64 (of either alphabet) of JSON, {id: text}. Not a parameter: addresses are logged."""
+    if not header:
+        return {}
+    try:
+        found = json.loads(base64.b64decode(header.replace("-", "+").replace("_", "/") + "==", validate=False))
+    except (ValueError, binascii.Error, RecursionError):
+        raise InvalidArgument("X-Build-Secrets is not base64 of JSON") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise InvalidArgument("X-Build-Secrets: {id: text} is needed")
     return found
 
 

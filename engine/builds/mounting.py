@@ -128,7 +128,9 @@ class Mounts:
                     (secret.mount.uid or 0, secret.mount.gid or 0),
                     0o400 if secret.mount.mode is None else secret.mount.mode & 0o777,
                 )
-                yield _bind(self._file("secret", secret.content, mode, owner), secret.target, read_only=True)
+                file = self._file("secret", secret.content, mode, owner)
+                self._stack.callback(file.unlink, missing_ok=True)  # with the step, not with the build
+                yield _bind(file, secret.target, read_only=True)
         if script is not None:
             path, content = script
             yield _bind(self._file(posixpath.basename(path), content, 0o755, (0, 0)), path, read_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -96,7 +97,7 @@ def test_login_with_a_password(docker: Docker, tmp_path: Path) -> None:
 
 
 def test_docker_py(docker: Docker, there: DebianRegistry) -> None:
-    with docker_py.DockerClient(base_url=docker.address) as client:
+    with contextlib.closing(docker_py.DockerClient(base_url=docker.address)) as client:
         client.images.get("busybox").tag(f"{there.host}/py", "1")
         lines = list(client.images.push(f"{there.host}/py", tag="1", stream=True, decode=True))
         assert not [line for line in lines if "error" in line] and lines[-1]["aux"]["Tag"] == "1"
