@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from engine import errors
@@ -104,7 +105,7 @@ class Logger:
         self._outputs: dict[tuple[str, int], Output] = {}
         self._keeper: Connection | None = None
         self._moved = 0
-        self._place = protocol.Place(listener)
+        self._place = protocol.Place(Path(listener.getsockname()), listener)
         self._loop.after(PLACE_LOOK_S, self._look_at_place)
 
     def _look_at_place(self) -> None:

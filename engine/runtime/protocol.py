@@ -110,9 +110,9 @@ def listen(path: Path) -> socket.socket:
 class Place:
     """A listening socket's name in the file system, which another process may take."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        """Of the socket's own file, whatever its name means by now. SIOCUNIXFILE (Linux 4.6) wants CAP_NET_ADMIN."""
-        self._path = Path(listener.getsockname())
+    def __init__(self, path: Path, listener: socket.socket) -> None:
+        """By the socket's own file, whatever ``path`` means by now. SIOCUNIXFILE (Linux 4.6) wants CAP_NET_ADMIN."""
+        self._path = path
         file = fcntl.ioctl(listener.fileno(), _SIOCUNIXFILE)
         try:
             self._inode = os.fstat(file).st_ino

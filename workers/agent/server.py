@@ -45,7 +45,7 @@ class Server:
         """For ever. A stale socket is replaced: the keeper sees to it that there is one agent."""
         loop = asyncio.get_running_loop()
         with listen(self._config) as server:
-            leaving = asyncio.ensure_future(_leave_when_replaced(Place(server)))
+            leaving = asyncio.ensure_future(_leave_when_replaced(Place(self._config.agent_socket, server)))
             self._tasks.add(leaving)
             server.setblocking(False)
             while True:

@@ -28,12 +28,12 @@ logger.serve(protocol.listen(Path(sys.argv[1])))
 def test_a_place_is_lost_to_who_listens_there_next_and_with_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with protocol.listen(path) as ours:
-        first = protocol.Place(ours)
+        first = protocol.Place(path, ours)
         assert not first.is_lost()
         with protocol.listen(path) as theirs:
-            second = protocol.Place(theirs)
+            second = protocol.Place(path, theirs)
             assert first.is_lost() and not second.is_lost()
-            assert protocol.Place(ours).is_lost(), "looked at when the name was another's already"
+            assert protocol.Place(path, ours).is_lost(), "looked at when the name was another's already"
         path.unlink()
         assert second.is_lost()
 
