@@ -159,10 +159,11 @@ def _image(engine: Engine, tenant: str, name: str) -> ImageRecord:
     try:
         return engine.images.resolve(tenant, name)
     except errors.NotFound:
-        if str(Reference.parse(name)) == DEMO_IMAGE:
+        wanted = Reference.parse(name)
+        if str(wanted) == DEMO_IMAGE:
             load_demo(engine.images)
         else:
-            print(f"Unable to find image '{name}' locally", file=sys.stderr)
+            print(f"Unable to find image '{wanted}' locally", file=sys.stderr)
             cli_registry.pull(engine, tenant, name)
         return engine.images.resolve(tenant, name)
 

@@ -74,7 +74,7 @@ def test_exec_in_a_container_that_runs(cli: Cli) -> None:
     [
         (("busybox", "no-such-command"), 127, "executable file not found in $PATH"),
         (("busybox", "/etc/passwd"), 126, "permission denied"),
-        (("nowhere", "true"), 125, "No such image: nowhere:latest"),
+        (("127.0.0.1:9/nowhere", "true"), 125, "Unable to find image '127.0.0.1:9/nowhere:latest' locally\nengine: "),
         (("--name", "..", "busybox", "true"), 125, "Invalid container name"),
     ],
 )

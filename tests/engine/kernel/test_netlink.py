@@ -107,13 +107,14 @@ def test_threads_share_a_socket(sock: netlink.Socket) -> None:
 
 
 def test_the_opener_walks_home_and_survives_a_bad_namespace(sock: netlink.Socket) -> None:
+    others = set(threading.enumerate())
     opener = Opener()
     home = os.readlink("/proc/thread-self/ns/net")
     with open("/dev/null") as nothing, pytest.raises(OSError, match="setns"):
         opener.open(nothing.fileno())
     with process() as pid, open(f"/proc/{pid}/ns/net") as netns:
         opener.open(netns.fileno()).close()
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "netns"]
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "netns" and thread not in others]
     assert os.readlink(f"/proc/self/task/{thread.native_id}/ns/net") == home
     opener.close()
     thread.join(5)
