@@ -202,7 +202,7 @@ async def test_a_copy_of_any_size_stays_within_the_tenants_wall(host: Host) -> N
         await put(host, one, "/tmp", archive(entry("big", bytes(2 * wall))))
         assert members((await get(host, one, "/tmp/big"))[1])["big"].size == 2 * wall
         used = cgroups.usage(leaf)
-        assert wall // 2 < used.memory_peak_bytes <= wall
+        assert wall // 2 < used.memory_peak_bytes <= wall + (1 << 20)  # the kernel charges 64 pages a processor at once, and some by force
         assert used.cpu_ns > 0 and used.oom_kills == 0
     finally:
         host.engine.ensure_tenant(TENANT, limits=before)
