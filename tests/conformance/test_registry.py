@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -118,7 +119,7 @@ def test_a_client_that_leaves_ends_the_pull(docker: Docker, tmp_path: Path) -> N
 
     with toys.running() as toy:
         toy.image("slow", "1", [layer(4 << 20)])
-        gone: list[float] = []
+        begun, gone = threading.Event(), threading.Event()
 
         def slowly(handler: Any) -> bool:
             if "/blobs/" not in handler.path or len(data := toy.blobs[handler.path.rpartition("/")[2]]) < 1 << 20:
@@ -126,12 +127,13 @@ def test_a_client_that_leaves_ends_the_pull(docker: Docker, tmp_path: Path) -> N
             handler.send_response(200)
             handler.send_header("Content-Length", str(len(data)))
             handler.end_headers()
+            begun.set()
             try:
                 for at in range(0, len(data), 10_000):
                     handler.wfile.write(data[at : at + 10_000])
                     time.sleep(0.05)
             except OSError:
-                gone.append(time.monotonic())
+                gone.set()
             return True
 
         toy.spoil = slowly
@@ -139,12 +141,10 @@ def test_a_client_that_leaves_ends_the_pull(docker: Docker, tmp_path: Path) -> N
         assert pull.stdout is not None
         while b"fs layer" not in pull.stdout.readline():
             pass
+        assert begun.wait(20)
         pull.terminate()
         pull.wait()
-        deadline = time.monotonic() + 20
-        while not gone and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert gone
+        assert gone.wait(20)
     assert docker.out("images", "-q", f"{toy.host}/slow") == ""
     incoming = docker.platform.data / "engine" / "incoming"
     assert not list(incoming.iterdir())
