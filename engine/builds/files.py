@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from engine.errors import InvalidArgument
-
-MAX_LINKS: Final = 255
+from engine.files import links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,26 +84,12 @@ def walk(tree: FileTree, path: str) -> Iterator[tuple[str, File]]:
 
 def follow(tree: FileTree, path: str) -> str:
     """``path`` with every link in it followed, inside of the tree; what is not there is kept as it is. InvalidArgument for a loop."""
-    parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    found: list[str] = []
-    links = 0
-    while parts:
-        part = parts.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del found[-1:]
-            continue
-        found.append(part)
-        file = tree.find("/".join(found))
-        if file is None or not file.is_link:
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise InvalidArgument(f"too many links in {path}")
-        found = [] if file.link.startswith("/") else found[:-1]
-        parts += reversed(file.link.split("/"))
-    return "/".join(found)
+
+    def link(name: str) -> str | None:
+        file = tree.find(name)
+        return file.link if file is not None and file.is_link else None
+
+    return links.follow(path, link)
 
 
 def tarsum(name: str, file: File, content: Iterator[bytes]) -> str:

@@ -7,12 +7,13 @@ import os
 import posixpath
 import stat
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from engine.files import links
 from engine.kernel.paths import open_in_root
 
-MAX_LINKS: Final = 255  # of one path, before it counts as a loop
 _ABSENT: Final = (errno.ENOENT, errno.ENXIO)
 
 # Go's os.FileMode: the permission bits as in Unix, everything else at the top. pkg.go.dev/io/fs#FileMode
@@ -57,26 +58,7 @@ def path_stat(path: str, status: os.stat_result, link_target: str = "") -> dict[
 
 def follow(root: int, path: str) -> str:
     """Where a link ends, as an absolute path below ``root``; of a broken one, as far as it leads. InvalidArgument for a loop."""
-    parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    found: list[str] = []
-    links = 0
-    while parts:
-        part = parts.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del found[-1:]
-            continue
-        found.append(part)
-        target = _link(root, "/".join(found))
-        if target is None:
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise InvalidArgument(f"too many links in {path}")
-        found = [] if target.startswith("/") else found[:-1]
-        parts += reversed(target.split("/"))
-    return "/" + "/".join(found)
+    return "/" + links.follow(path, partial(_link, root))
 
 
 def _link(root: int, path: str) -> str | None:
