@@ -33,8 +33,10 @@ from controlpanel.builds.api import UPLOADS as BUILD_UPLOADS
 from controlpanel.dockerapi import app as dockerapi
 from controlpanel.events import autoremove, follower
 from controlpanel.files.api import UPLOADS as FILE_UPLOADS
+from controlpanel.files.volume_api import UPLOADS as VOLUME_UPLOADS
 from controlpanel.hosts import dispatch, sweep
 from controlpanel.images.api import UPLOADS as IMAGE_UPLOADS
+from controlpanel.tenants import refusals
 from controlpanel.urls import websocket_urlpatterns
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_UPLOADS = (FILE_UPLOADS, IMAGE_UPLOADS, BUILD_UPLOADS)  # requests whose bodies are read while they arrive
+_UPLOADS = (FILE_UPLOADS, VOLUME_UPLOADS, IMAGE_UPLOADS, BUILD_UPLOADS)  # requests whose bodies are read while they arrive
 _websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 
@@ -83,6 +85,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     await autoremove.stop()
+    await refusals.stop()
     await live.stop()
     await dispatch.close()
     await send({"type": "lifespan.shutdown.complete"})

@@ -36,21 +36,33 @@ def _env_bool(name: str, default: bool) -> bool:
     return text in {"1", "true", "yes"}
 
 
+def _env_int(name: str, default: int) -> int:
+    text = _env(name).strip()
+    if not text:
+        return default
+    if not text.isdecimal():
+        raise ImproperlyConfigured(f"{name}={text}: say a number, 0 or more")
+    return int(text)
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 SLIPWAY_DATA = Path(_env("SLIPWAY_DATA", DATA_DEFAULT))
 SLIPWAY_RUN = Path(_env("SLIPWAY_RUN", RUN_DEFAULT))
 SLIPWAY_HTTP = _env("SLIPWAY_HTTP", "127.0.0.1:8000")
+RATE_LIMIT = _env_int("SLIPWAY_RATE_LIMIT", 12_000)  # requests a minute, of each who asks; 0: any number
+TLS_PORT = int(_env("SLIPWAY_TLS").rpartition(":")[2] or 0)  # HOST:PORT, as `up` hands it on; 0: no such door
+TLS_FOLDER = SLIPWAY_DATA / "etc" / "tls"  # drawn in workers/platform/certificates.py
 SLIPWAY_HOST = _env("SLIPWAY_HOST", "local")  # name of the host beside this panel: queue host.<name>
 REDIS_URL = _env("REDIS_URL", f"unix://{SLIPWAY_RUN}/redis.sock")
 PANEL_DIR = SLIPWAY_DATA / "panel"
 
 
-def _secret_key() -> str:
-    """From SECRET_KEY, else from panel/secret.key, which the first process to need it makes."""
-    given = _env("SECRET_KEY")
+def _key(variable: str, name: str) -> str:
+    """From the variable, else from panel/``name``, which the first process to need it makes."""
+    given = _env(variable)
     if given:
         return given
-    path = PANEL_DIR / "secret.key"
+    path = PANEL_DIR / name
     try:
         PANEL_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -78,10 +90,20 @@ def _own_names() -> list[str]:
             names.add(f"[{address[0]}]" if ":" in str(address[0]) else str(address[0]))
     except OSError:
         pass  # a machine that does not know its own name is reached by the others
+    names |= {f"[{name}]" if ":" in name else name for name in _tls_names()}
     return sorted(names - {"0.0.0.0", "[::]"})
 
 
-SECRET_KEY = _secret_key()
+def _tls_names() -> list[str]:
+    """What the certificate of the TLS port is for; none without such a port."""
+    try:
+        return (TLS_FOLDER / "names").read_text().split()
+    except OSError:
+        return []
+
+
+SECRET_KEY = _key("SECRET_KEY", "secret.key")
+SEAL_KEY = _key("SEAL_KEY", "seal.key")  # of what must come back in the clear: accounts.seal
 DEBUG = _env_bool("SLIPWAY_DEBUG", False)
 ALLOWED_HOSTS = [*_own_names(), *filter(None, _env("SLIPWAY_ALLOWED_HOSTS").split(","))]
 
@@ -92,20 +114,28 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "controlpanel.base",
     "controlpanel.audit",
     "controlpanel.accounts",
     "controlpanel.tenants",
     "controlpanel.hosts",
     "controlpanel.images",
+    "controlpanel.networks",
+    "controlpanel.volumes",
     "controlpanel.containers",
+    "controlpanel.metrics",
     "controlpanel.events",
     "controlpanel.execs",
     "controlpanel.builds",
+    "controlpanel.tenancy",
 ]
 INSTALLED_APPS += [f"controlpanel.{name}" for name in ("dashboard",) if (BASE_DIR / "controlpanel" / name / "__init__.py").exists()]
 
 MIDDLEWARE = [
+    "controlpanel.base.transport.transport",
     "django.middleware.security.SecurityMiddleware",
     "controlpanel.base.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -114,8 +144,11 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "controlpanel.base.middleware.user_language",
+    "controlpanel.accounts.middleware.session_seen",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "controlpanel.tenants.middleware.record_refusals",
     "controlpanel.base.middleware.EngineErrors",
 ]
 
@@ -156,6 +189,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": str(SLIPWAY_DATA / f"test-panel-{os.getpid()}.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+CACHES = {"default": {"BACKEND": "controlpanel.base.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "slipway.cache"}}
+
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
@@ -168,10 +203,33 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "login"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "login"
+LOGOUT_REDIRECT_URL = "account_login"
+
+# The library of local users. Pages and words are ours (accounts/urls.py); nobody signs up but by invitation; there is no mail server.
+ACCOUNT_ADAPTER = "controlpanel.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True  # for SESSION_COOKIE_AGE, or until somebody ends it
+ACCOUNT_LOGIN_TIMEOUT = 300  # seconds between password and code
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600  # seconds in which who has just said who they are is not asked again
+ACCOUNT_RATE_LIMITS = {
+    "login": "60/m/ip",
+    "login_failed": "20/m/ip,5/5m/key",  # key: the name typed, whether somebody has it or not
+    "reauthenticate": "10/m/user",
+    "change_password": "10/m/user",
+}
+MFA_ADAPTER = "controlpanel.accounts.second_factor.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_TOLERANCE = 1  # a step of 30 s earlier or later: clocks differ
+USERSESSIONS_ADAPTER = "controlpanel.accounts.sessions.SessionsAdapter"
+
 SESSION_COOKIE_NAME = "slipway_session"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -179,6 +237,17 @@ CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+BEHIND_PROXY = _env_bool("SLIPWAY_PROXY", False)  # base.transport
+if BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS is of a name with all its ports: tenants' published ones need not speak TLS; a proxy can send it
+    "security.W005",  # other names below this host's are not ours to bind
+    "security.W008",  # plain HTTP is for loopback, where nothing could redirect to
+    "security.W012",  # cookies are Secure when the request came by TLS (base.transport): one process serves both
+    "security.W016",
+    "security.W021",  # the list of browsers' makers is the operator's decision
+]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 << 20  # pages and REST; image tars never pass through Django
 
 LANGUAGE_CODE = "en"
@@ -191,6 +260,7 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [path for path in (BASE_DIR / "controlpanel" / "static",) if path.is_dir()]
+STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]  # ours alone: no script of a library's own pages
 STATIC_ROOT = BASE_DIR / "controlpanel" / "staticfiles"  # filled at installation (collectstatic): hashed names, cached for ever
 HASHED_STATIC = _env_bool("SLIPWAY_COLLECT_STATIC", False) or (STATIC_ROOT / "staticfiles.json").exists()  # a bare checkout has none
 STORAGES = {

@@ -70,11 +70,21 @@ def main() -> int:
     import workers.ping  # noqa: F401  registers slipway.ping
     from controlpanel.events import tasks  # noqa: F401  registers slipway.panel.ingest
     from controlpanel.events.housekeeping import tidy
+    from controlpanel.hosts import witness
     from controlpanel.hosts.sweep import sweep
+    from controlpanel.tenancy.deletion import purge_due
+    from controlpanel.tenants import impersonation
     from workers import contract
     from workers.consume import consume
 
-    schedule = Schedule([Job("operations without an answer", 5.0, sweep), Job("what need not be kept", 3600.0, tidy)])
+    jobs = [
+        Job("operations without an answer", 5.0, sweep),
+        Job("tenants whose grace is over", 60.0, purge_due),
+        Job("operators who act as members, and whose time is over", 5.0, impersonation.expire),
+        Job("heads of the audit for its witness", 60.0, witness.tell),
+        Job("what need not be kept", 3600.0, tidy),
+    ]
+    schedule = Schedule(jobs)
     schedule.start()
     code = consume(
         contract.PANEL_QUEUE,

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine import errors
+from engine import connecting, errors
 from engine.kernel import cgroups
-from engine.model.codec import to_json
 from engine.model.container import ContainerSpec
 from engine.runtime import kept
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
-    from engine.networks import Networks
+    from engine.engine import Engine
     from engine.runtime.client import KeeperClient
-    from engine.tenants import Tenants
 
 
 def runs(config: EngineConfig, container_id: str, run: int) -> bool:
@@ -27,15 +25,15 @@ def runs(config: EngineConfig, container_id: str, run: int) -> bool:
     return note is not None and int(note["run"]) == run
 
 
-def record(config: EngineConfig, networks: Networks, tenants: Tenants, spec: ContainerSpec) -> dict[str, Any]:
+def record(engine: Engine, spec: ContainerSpec) -> dict[str, Any]:
     """For start.json. Unavailable when it has ended meanwhile: its exit.json says the rest, and who asks again finds that."""
-    note = kept.running_note(config, spec.id)
+    note = kept.running_note(engine.config, spec.id)
     if note is None:
         raise errors.Unavailable(f"container {spec.id} has just ended")
     found: dict[str, Any] = {"pid": int(note["pid"]), "started_at_ns": int(note.get("started_at_ns", 0))}
-    if spec.network_mode == "bridge":  # its lease is kept until its end is settled
-        found["endpoint"] = to_json(networks.reserve(tenants.get(spec.tenant), spec.id))
-    return found
+    # its leases and ports are kept until its end is settled
+    reserved = connecting.reserve(engine, engine.tenants.get(spec.tenant), spec, engine.records.wanted(spec)[0])
+    return found | connecting.record(reserved, engine.networks.ports(spec.id))
 
 
 def end_strays(keeper: KeeperClient, container_id: str, cgroup: str) -> bool:

@@ -6,28 +6,59 @@ granted. A panel that was broken into can ask for anything, and gets what stands
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
-from dataclasses import dataclass, replace
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from engine import disk
 from engine.config import EngineConfig
 from engine.errors import InvalidArgument, PermissionDenied
+from engine.model.bandwidth import Bandwidth, check_bandwidth
 from engine.model.codec import from_json, to_json
-from engine.model.container import ContainerSpec
+from engine.model.container import ContainerSpec, check_layer_size
+from engine.model.network import HOST, PortBinding
+from engine.model.nfs import Export, parse_export
 from engine.model.tenant import check_tenant_name
+from engine.model.volume import parse_size
 
+_BIND: Final = re.compile(r"(?P<path>/[^:]*[^:/])(?::(?P<words>ro|rw|uid=[0-9]{1,10}|(?:ro|rw),uid=[0-9]{1,10}))?")
+_OPEN: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICE: Final = re.compile(r"/dev/[A-Za-z0-9_][A-Za-z0-9_./-]*(?::[rwm]{1,3})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder of the host that containers may mount, and what is below it. ``owner``: the id on the host that the container's root is
+    in there, and no other id is anybody; 0: each id is as it is on the host, so the container's root is the tenant's first."""
+
+    path: str
+    read_only: bool = False
+    owner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
     """``devices``: ``/dev/fuse`` or ``/dev/fuse:rw``; without letters r, w and m. ``seccomp_unconfined``: no filter, or a filter of the
-    tenant's own instead of the platform's."""
+    tenant's own instead of the platform's. ``ports``: of the host that it may publish, ``8000-8999,443``; "" = any. ``bandwidth``: the most
+    that all its networks together may have, whatever the panel says; 0 = as much as that. ``layer_size``: bytes that each container may
+    write beside its volumes, unless it asks for less; 0 = no limit. ``log_size``: bytes of output that are kept of all its containers
+    together; 0 = engine.runtime.log_ceiling's. ``host_network``: containers may have the machine's own. ``exports``: of NFS servers, for
+    volumes."""
 
     devices: tuple[str, ...] = ()
+    ports: str = ""
     seccomp_unconfined: bool = False
+    binds: tuple[Folder, ...] = ()
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    layer_size: int = 0
+    log_size: int = 0
+    host_network: bool = False
+    exports: tuple[Export, ...] = ()
 
     def access(self, device: str) -> str:
         """The letters granted for a device of the host; "" for none."""
@@ -43,10 +74,42 @@ def read(config: EngineConfig, tenant: str) -> Ceiling:
     return Ceiling() if record is None else from_json(Ceiling, record)
 
 
+def open_folder(folder: Folder) -> int:
+    """A descriptor of it; its last part is no link."""
+    return os.open(folder.path, _OPEN)
+
+
+def parse_folder(words: str) -> Folder:
+    """``/srv/data``, ``/srv/data:ro``, ``/srv/data:uid=1000`` or ``/srv/data:ro,uid=1000``."""
+    found = _BIND.fullmatch(words)
+    if found is None or posixpath.normpath(found["path"]) != found["path"]:
+        raise InvalidArgument(f"invalid folder {words!r}: use /FOLDER, /FOLDER:ro, /FOLDER:uid=N or /FOLDER:ro,uid=N")
+    options = (found["words"] or "").split(",")
+    owner = next((int(option[4:]) for option in options if option.startswith("uid=")), 0)
+    if "uid=0" in options or owner >= 1 << 31:
+        raise InvalidArgument("a container's root is never the host's: uid must be another than 0")
+    return Folder(path=found["path"], read_only="ro" in options, owner=owner)
+
+
 def change(
-    config: EngineConfig, tenant: str, *, grant: tuple[str, ...] = (), revoke: tuple[str, ...] = (), seccomp_unconfined: bool | None = None
+    config: EngineConfig,
+    tenant: str,
+    *,
+    grant: tuple[str, ...] = (),
+    revoke: tuple[str, ...] = (),
+    seccomp_unconfined: bool | None = None,
+    ports: str | None = None,
+    bind: tuple[str, ...] = (),
+    unbind: tuple[str, ...] = (),
+    bandwidth_in: int | None = None,
+    bandwidth_out: int | None = None,
+    layer_size: str | None = None,
+    log_size: str | None = None,
+    host_network: bool | None = None,
+    nfs: tuple[str, ...] = (),
+    no_nfs: tuple[str, ...] = (),
 ) -> Ceiling:
-    """What is granted from now on. Containers that were made keep what they were given."""
+    """What is granted from now on. Containers that were made keep what they were given; bandwidth is for ``Networks.shape_tenants``."""
     for device in grant:
         if not _DEVICE.fullmatch(device) or ".." in device:
             raise InvalidArgument(f"invalid device {device!r}: use /dev/NAME or /dev/NAME:rwm")
@@ -56,10 +119,42 @@ def change(
     ceiling = replace(present, devices=(*kept, *grant))
     if seccomp_unconfined is not None:
         ceiling = replace(ceiling, seccomp_unconfined=seccomp_unconfined)
+    if ports is not None:
+        _ranges(ports)
+        ceiling = replace(ceiling, ports=ports)
+    if layer_size is not None:
+        ceiling = replace(ceiling, layer_size=check_layer_size(parse_size(layer_size)))
+    if log_size is not None:
+        ceiling = replace(ceiling, log_size=parse_size(log_size))
+    if host_network is not None:
+        ceiling = replace(ceiling, host_network=host_network)
+    folders = {folder.path: folder for folder in (*present.binds, *map(parse_folder, bind)) if folder.path not in unbind}
+    ceiling = replace(ceiling, binds=tuple(folders.values()))
+    ceiling = replace(ceiling, exports=_exports(ceiling.exports, nfs, no_nfs))
+    rates = ceiling.bandwidth
+    rates = replace(rates, into=rates.into if bandwidth_in is None else bandwidth_in)
+    rates = replace(rates, out=rates.out if bandwidth_out is None else bandwidth_out)
+    check_bandwidth(rates)
+    ceiling = replace(ceiling, bandwidth=rates)
     path = _file(config, tenant)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     disk.write_json(path, to_json(ceiling), sync=True)
     return ceiling
+
+
+def _exports(present: tuple[Export, ...], nfs: tuple[str, ...], no_nfs: tuple[str, ...]) -> tuple[Export, ...]:
+    gone = {(export.server, export.path) for export in map(parse_export, no_nfs)}
+    fresh = [replace(export, address=_address(export.server)) for export in map(parse_export, nfs)]
+    found = {(export.server, export.path): export for export in (*present, *fresh)}
+    return tuple(export for key, export in found.items() if key not in gone)
+
+
+def _address(server: str) -> str:
+    """What the name means today; for good, so that nobody who answers for a name chooses whom this host speaks to."""
+    try:
+        return str(socket.getaddrinfo(server, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise InvalidArgument(f"invalid export: this machine finds no address of {server!r}: {error.strerror}") from None
 
 
 def forget(config: EngineConfig, tenant: str) -> None:
@@ -71,5 +166,50 @@ def check_seccomp(spec: ContainerSpec, ceiling: Ceiling) -> None:
         raise PermissionDenied("seccomp=unconfined is not allowed: this host's ceiling for the tenant does not grant it", rule="seccomp")
 
 
+def check_network(spec: ContainerSpec, ceiling: Ceiling) -> None:
+    if spec.network_mode == HOST and not ceiling.host_network:
+        raise PermissionDenied(
+            "the host's network is not allowed: root of this host grants it to a tenant"
+            " with `python3 -m engine --tenant NAME ceiling --host-network`",
+            rule="host_network",
+        )
+
+
+def layer_size(spec: ContainerSpec, ceiling: Ceiling) -> int:
+    """Bytes that its writable layer may have; 0: no limit."""
+    if ceiling.layer_size and spec.layer_size_bytes > ceiling.layer_size:
+        if spec.layer_size_is_part:
+            return ceiling.layer_size
+        raise PermissionDenied(
+            f"--storage-opt size may be {ceiling.layer_size} bytes at most: this host's ceiling grants the tenant no more",
+            rule="layer_size",
+        )
+    return spec.layer_size_bytes or ceiling.layer_size
+
+
+def check_ports(ports: Iterable[PortBinding], ceiling: Ceiling) -> None:
+    """PermissionDenied for a port of the host that the tenant may not publish. Any free one is taken from what the host keeps for that."""
+    granted = _ranges(ceiling.ports)
+    for port in ports if granted else ():
+        end = port.host_port_end or port.host_port
+        if port.host_port and not any(first <= port.host_port and end <= last for first, last in granted):
+            words = f"{port.host_port}-{end}" if end > port.host_port else str(port.host_port)
+            raise PermissionDenied(
+                f"port {words} may not be published: this host's ceiling grants the tenant {ceiling.ports}", rule="ports"
+            )
+
+
+def _ranges(words: str) -> list[tuple[int, int]]:
+    """InvalidArgument for what is no list of ports."""
+    found = []
+    for word in filter(None, words.split(",")):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= 65535:
+            raise InvalidArgument(f"invalid ports {words!r}: use 8000-8999,443")
+        found.append((first, last))
+    return found
+
+
 def _file(config: EngineConfig, tenant: str) -> Path:
-    return config.engine / "ceilings" / f"{check_tenant_name(tenant)}.json"
+    return config.ceilings / f"{check_tenant_name(tenant)}.json"

@@ -2,7 +2,9 @@
 
     {"instances": {"ab12": {"data": "/var/lib/slipway",          whose claim it is
                             "ids": [[603979776, 16777216]],      start, count; also lines in /etc/subuid and /etc/subgid
-                            "subnets": ["10.128.0.0/14"]}},
+                            "subnets": ["10.128.0.0/14"],     of the tenants' default bridges
+                            "blocks": ["10.132.0.0/18"],      of the networks that tenants make
+                            "ula": "fd3b:91c2:70e4::/48"}},   the same of IPv6, 40 bits by chance (RFC 4193)
      "sysctls": {"net/ipv4/ip_forward": {"was": "0", "users": ["ab12"]}}}
 
 Every change happens under flock(2) and is synced: losing this file to a power cut could give one id range to two owners.
@@ -19,8 +21,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +30,7 @@ from engine import disk
 from engine.errors import FailedPrecondition, Unavailable
 from engine.instances import noted
 from engine.kernel import netlink
+from engine.model.network import Subnet
 from engine.model.tenant import IDS_PER_TENANT
 
 CLAIMS_DEFAULT: Final = "/var/lib/slipway-claims.json"
@@ -39,6 +42,7 @@ IDS_FIRST: Final = 0x2400_0000
 IDS_END: Final = 0x6F00_0000
 
 POOLS: Final = tuple(map(ipaddress.IPv4Network, ("10.128.0.0/9", "172.16.0.0/12", "10.0.0.0/9", "192.168.0.0/16")))
+BLOCK_PREFIXES: Final = (18, 20, 22)
 PREFIXES: Final = (14, 16, 18, 20)  # a machine whose routes leave no /14 free still gets something
 SUBNET_PREFIX: Final = 20  # of one tenant
 _WIDE: Final = 8  # a shorter route is the default route, or a tunnel's half of it (0.0.0.0/1): it says nothing about use
@@ -94,7 +98,7 @@ class Claims:
         return dict((disk.read_json(self._path) or {}).get("instances", {}))
 
     def of(self, instance: str) -> dict[str, Any]:
-        """What the instance has: {"data", "ids", "subnets"}."""
+        """What the instance has: {"data", "ids", "subnets", "blocks"}, the last perhaps missing."""
         with self._changing() as record:
             return dict(record["instances"][instance])
 
@@ -120,23 +124,55 @@ class Claims:
                 claim["subnets"].append(str(self._free_network(record)))
             return list(claim["subnets"])
 
+    def blocks(self, instance: str, count: int) -> list[str]:
+        """Networks for those that tenants make, claimed until there are ``count``."""
+        with self._changing() as record:
+            claim = record["instances"][instance]
+            blocks: list[str] = claim.setdefault("blocks", [])
+            while len(blocks) < count:
+                blocks.append(str(self._free_network(record, BLOCK_PREFIXES)))
+            return list(blocks)
+
+    def ula(self, instance: str) -> str:
+        """The IPv6 network of the instance, for those that tenants make; claimed at the first need."""
+        with self._changing() as record:
+            claim = record["instances"][instance]
+            while "ula" not in claim:
+                ula = ipaddress.IPv6Network((b"\xfd" + secrets.token_bytes(5) + bytes(10), 48))
+                if not any(ula.overlaps(other) for other in (*_ulas(record["instances"]), *host_networks(6)) if other.prefixlen >= _WIDE):
+                    claim["ula"] = str(ula)
+            return str(claim["ula"])
+
+    def everyones(self, version: int) -> list[Subnet]:
+        """Every network that an instance of this machine has claimed."""
+        claims = self.all()
+        if version == 6:
+            return [*_ulas(claims)]
+        return [ipaddress.ip_network(net) for claim in claims.values() for net in networks_of(claim)]
+
     def release(self, instance: str) -> None:
         """Everything of the instance goes back. The caller asserts that nothing of it exists."""
         with self._changing() as record:
             self._forget(record, instance)
 
-    def hold_sysctl(self, instance: str, name: str, value: str) -> None:
-        """Set /proc/sys/``name`` and remember what it was until the last instance that wants it lets go."""
+    def hold_sysctl(self, instance: str, name: str, value: str, *, only: str = "") -> None:
+        """Set /proc/sys/``name`` and remember what it was until the last instance that wants it lets go. ``only``: what it must be, unless
+        somebody holds it already; else it stays."""
         path = Path("/proc/sys", name)
         with self._changing() as record:
+            if only and name not in record["sysctls"] and path.read_text().strip() != only:
+                return
             held = record["sysctls"].setdefault(name, {"was": path.read_text().strip(), "users": []})
             if instance not in held["users"]:
                 held["users"].append(instance)
-            path.write_text(value)
+            if path.read_text().strip() != value:
+                path.write_text(value)
 
-    def drop_sysctl(self, instance: str, name: str) -> None:
+    def drop_sysctls(self, instance: str) -> None:
+        """The last first: what was held before another one for its sake is needed as long."""
         with self._changing() as record:
-            _let_go(record, instance, name)
+            for name in reversed(list(record["sysctls"])):
+                _let_go(record, instance, name)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
@@ -152,7 +188,7 @@ class Claims:
 
     def _forget(self, record: dict[str, Any], instance: str) -> None:
         record["instances"].pop(instance, None)
-        for name in list(record["sysctls"]):
+        for name in reversed(list(record["sysctls"])):
             _let_go(record, instance, name)
         for path in self._subid_files:
             if any(line.split(":")[0] == f"slipway-{instance}" for line in _lines(path)):
@@ -168,16 +204,17 @@ class Claims:
 
     def _moved_in(self, record: dict[str, Any], home: str, kept: dict[str, Any]) -> dict[str, Any]:
         wanted_ids = [(start, start + count) for start, count in kept["ids"]]
-        wanted_nets = [ipaddress.IPv4Network(net) for net in kept["subnets"]]
+        wanted_nets = [ipaddress.IPv4Network(net) for net in networks_of(kept)]
         for name, claim in record["instances"].items():
             ids = any(_overlap(one, other) for one in wanted_ids for other in _ranges(claim))
-            nets = any(one.overlaps(ipaddress.IPv4Network(other)) for one in wanted_nets for other in claim["subnets"])
+            nets = any(one.overlaps(ipaddress.IPv4Network(other)) for one in wanted_nets for other in networks_of(claim))
             if ids or nets:
                 raise FailedPrecondition(
                     f"{home} comes from another machine, and {'user ids' if ids else 'networks'} of its tenants belong to the "
                     f"instance {name} in {claim['data']} here: remove that one, or export and create these tenants anew"
                 )
-        return {"data": home, "ids": kept["ids"], "subnets": kept["subnets"]}
+        ula = {"ula": kept["ula"]} if "ula" in kept else {}
+        return {"data": home, "ids": kept["ids"], "subnets": kept["subnets"], "blocks": kept.get("blocks", []), **ula}
 
     def _free_block(self, record: dict[str, Any]) -> int:
         taken = [ids for claim in record["instances"].values() for ids in _ranges(claim)]
@@ -194,10 +231,11 @@ class Claims:
             f"no {BLOCK} free ids between {IDS_FIRST} and {IDS_END}: /etc/subuid, /etc/subgid or {self._path} give all away"
         )
 
-    def _free_network(self, record: dict[str, Any]) -> ipaddress.IPv4Network:
-        taken = [ipaddress.IPv4Network(net) for claim in record["instances"].values() for net in claim["subnets"]]
-        taken += [net for net in host_networks() if net.prefixlen >= _WIDE]
-        for prefix in PREFIXES:
+    def _free_network(self, record: dict[str, Any], prefixes: Sequence[int] = PREFIXES) -> ipaddress.IPv4Network:
+        taken: list[Subnet] = [ipaddress.IPv4Network(net) for claim in record["instances"].values() for net in networks_of(claim)]
+        taken += [net for net in host_networks(4) if net.prefixlen >= _WIDE]
+        taken += _name_servers()
+        for prefix in prefixes:
             for pool in POOLS:
                 if pool.prefixlen <= prefix:
                     for candidate in pool.subnets(new_prefix=prefix):
@@ -207,13 +245,34 @@ class Claims:
         raise FailedPrecondition(f"no private network is free on this host: its routes and {self._path} take all of {pools}")
 
 
-def host_networks() -> Iterable[ipaddress.IPv4Network]:
+def host_networks(version: int) -> Iterator[Subnet]:
     """Every network that this host has an address in or a route to, in any table, or that an instance has whose bridges are not up yet."""
-    for network in netlink.ipv4_addresses() + netlink.ipv4_routes():
-        yield ipaddress.IPv4Network((network.address, network.prefix), strict=False)
-    for living in noted().values():
-        if living.exists:
-            yield from map(ipaddress.IPv4Network, living.subnets)
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    for network in netlink.addresses(family) + netlink.routes(family):
+        yield ipaddress.ip_network((network.address, network.prefix), strict=False)
+    if version == 4:  # of IPv6 they are chosen by chance
+        for living in noted().values():
+            if living.exists:
+                yield from map(ipaddress.IPv4Network, living.subnets)
+
+
+def _name_servers() -> list[ipaddress.IPv4Network]:
+    """Of the host: reached by its default route, they would be reached no more (resolv.conf(5))."""
+    found = []
+    for line in _lines(Path("/etc/resolv.conf")):
+        with suppress(ValueError, IndexError):
+            if line.split()[:1] == ["nameserver"]:
+                found.append(ipaddress.IPv4Network(line.split()[1]))
+    return found
+
+
+def _ulas(claims: dict[str, dict[str, Any]]) -> Iterator[ipaddress.IPv6Network]:
+    return (ipaddress.IPv6Network(claim["ula"]) for claim in claims.values() if "ula" in claim)
+
+
+def networks_of(claim: dict[str, Any]) -> list[str]:
+    """Of what ``of`` says: every IPv4 network that the instance has."""
+    return [*claim["subnets"], *claim.get("blocks", ())]
 
 
 def _new_claim(home: str) -> dict[str, Any]:
@@ -235,7 +294,8 @@ def _let_go(record: dict[str, Any], instance: str, name: str) -> None:
     if held is not None and instance in held["users"]:
         held["users"].remove(instance)
         if not held["users"]:
-            Path("/proc/sys", name).write_text(held["was"])
+            with suppress(FileNotFoundError):  # of a link that is gone
+                Path("/proc/sys", name).write_text(held["was"])
             del record["sysctls"][name]
 
 

@@ -19,10 +19,13 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.images.demo import NAME as DEMO_IMAGE
 from engine.images.demo import load as load_demo
+from engine.model.bandwidth import parse_rate, spelled
 from engine.model.container import ContainerSpec, ContainerState, Status
 from engine.model.image import ImageRecord, merge_config
+from engine.model.nfs import Export
 from engine.model.reference import Reference
 from engine.model.resources import Resources
+from engine.runtime import log_ceiling
 from engine.runtime.logs import FIRST, LogReader, end_position
 
 DAEMON_ERROR = 125  # docker run's own failures
@@ -55,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-d", "--detach", action="store_true", help="print its id and leave it running")
     run.add_argument("--rm", action="store_true", help="remove it when it ends")
     run.add_argument("--name", default="")
-    run.add_argument("--network", default="bridge", choices=["bridge", "none"])
+    run.add_argument("--network", default="bridge", choices=["bridge", "none", "host"])
     run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=value")
     run.add_argument("-m", "--memory", type=int, default=0, metavar="BYTES")
     run.add_argument("--cpus", type=float, default=0.0)
@@ -100,9 +103,23 @@ def _parser() -> argparse.ArgumentParser:
     ceiling = verbs.add_parser("ceiling", help="what the tenant may have beyond what every tenant may; root of this machine says so")
     ceiling.add_argument("--grant", action="append", default=[], metavar="/dev/NAME[:rwm]", help="a device that it may ask for")
     ceiling.add_argument("--revoke", action="append", default=[], metavar="/dev/NAME")
+    ceiling.add_argument("--bind", action="append", default=[], metavar="/FOLDER[:ro][,uid=N]", help="a folder that it may mount")
+    ceiling.add_argument("--unbind", action="append", default=[], metavar="/FOLDER")
     seccomp = ceiling.add_mutually_exclusive_group()
     seccomp.add_argument("--seccomp-unconfined", action="store_true", default=None, help="no filter, or its own instead of the platform's")
     seccomp.add_argument("--seccomp-confined", action="store_false", dest="seccomp_unconfined")
+    ceiling.add_argument("--ports", metavar="8000-8999,443", help='ports of the host that it may publish; "" = any')
+    for way in ("in", "out"):
+        words = f"of all its networks together, {way}; 0: as much as the panel says"
+        ceiling.add_argument(f"--bandwidth-{way}", type=parse_rate, metavar="10mbit", help=words)
+    ceiling.add_argument("--layer-size", metavar="10g", help="what each container may write beside its volumes; 0 = no limit")
+    ceiling.add_argument("--log-size", metavar="16g", help="output that is kept of all its containers together; 0 = 16g")
+    ceiling.add_argument(
+        "--host-network", action=argparse.BooleanOptionalAction, default=None, help="containers may have the machine's own"
+    )
+    nfs_words = "an export of an NFS server that its volumes may be of, and what is below"
+    ceiling.add_argument("--nfs", action="append", default=[], metavar="SERVER:/PATH[:ro][,port=N]", help=nfs_words)
+    ceiling.add_argument("--no-nfs", action="append", default=[], metavar="SERVER:/PATH")
     ceiling.set_defaults(command=_ceiling)
     demo = verbs.add_parser("demo-image", help=f"make {DEMO_IMAGE} from this machine's busybox")
     demo.set_defaults(command=_demo_image)
@@ -112,11 +129,52 @@ def _parser() -> argparse.ArgumentParser:
 def _ceiling(engine: Engine, asked: argparse.Namespace) -> int:
     """Prints what holds afterwards. Containers that were made keep what they were given."""
     ceiling = ceilings.change(
-        engine.config, asked.tenant, grant=tuple(asked.grant), revoke=tuple(asked.revoke), seccomp_unconfined=asked.seccomp_unconfined
+        engine.config,
+        asked.tenant,
+        grant=tuple(asked.grant),
+        revoke=tuple(asked.revoke),
+        seccomp_unconfined=asked.seccomp_unconfined,
+        ports=asked.ports,
+        bind=tuple(asked.bind),
+        unbind=tuple(asked.unbind),
+        bandwidth_in=asked.bandwidth_in,
+        bandwidth_out=asked.bandwidth_out,
+        layer_size=asked.layer_size,
+        log_size=asked.log_size,
+        host_network=asked.host_network,
+        nfs=tuple(asked.nfs),
+        no_nfs=tuple(asked.no_nfs),
     )
+    engine.networks.shape_tenants()
     print(f"devices: {', '.join(ceiling.devices) or 'none'}")
+    print(f"ports: {ceiling.ports or 'any'}")
+    print(f"bandwidth: in {spelled(ceiling.bandwidth.into) or 'any'}, out {spelled(ceiling.bandwidth.out) or 'any'}")
+    print(f"folders: {', '.join(map(_folder_words, ceiling.binds)) or 'none'}")
+    print(f"NFS exports: {', '.join(map(_export_words, ceiling.exports)) or 'none'}{_first_id(engine, asked.tenant, ceiling)}")
+    print(f"layer of a container: {f'{ceiling.layer_size} bytes at most' if ceiling.layer_size else 'no limit'}")
+    print(f"logs: {ceiling.log_size or log_ceiling.DEFAULT} bytes at most")
+    print(f"host's network: {'may be had' if ceiling.host_network else 'no'}")
     print(f"seccomp: {'may be switched off' if ceiling.seccomp_unconfined else 'always on'}")
     return 0
+
+
+def _folder_words(folder: ceilings.Folder) -> str:
+    options = [*(["ro"] if folder.read_only else []), *([f"uid={folder.owner}"] if folder.owner else [])]
+    return folder.path + (f":{','.join(options)}" if options else "")
+
+
+def _export_words(export: Export) -> str:
+    return str(export) + (f" at {export.address}" if export.address != export.server else "")
+
+
+def _first_id(engine: Engine, tenant: str, ceiling: ceilings.Ceiling) -> str:
+    """What an administrator of a server needs to know."""
+    if not ceiling.exports:
+        return ""
+    try:
+        return f" (there the root of its containers is uid and gid {engine.tenants.get(tenant).uid_start}, 1 the next, and so on)"
+    except errors.NotFound:
+        return ""
 
 
 def _run(engine: Engine, asked: argparse.Namespace) -> int:

@@ -9,8 +9,11 @@
     images/<hex>.json         ImageRecord by image id
     layers/<chainID hex>/diff unpacked once, shared by all tenants through id-mapped mounts
     containers/<id>/          spec.json config.json start.json exit.json stop.json hosts hostname resolv.conf log/
+    traffic.json              what each container and tenant has sent and received (engine/traffic.py)
     names/<tenant>/<name>     the id of the container of that name; made with O_EXCL
     rootfs/<id>/{upper,work}  what a container wrote
+    volumes/<tenant>/<name>/_data  (engine/volumes/store.py)
+    ceilings/<tenant>.json    what root lets it have beyond what all may (engine/ceilings.py)
     builds/cache/<tenant>/    steps of its builds, by the digest of what went into them (engine/builds/cache.py)
     builds/running/<build>/   the containers of one under way
     t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
@@ -20,7 +23,7 @@
   panel/                      slipway 0700: database, keys
   log/                        the parts' own logs
 <run>/                        SLIPWAY_RUN, /run/slipway
-  keeper.sock launcher.sock logger.sock   root only
+  keeper.sock launcher.sock logger.sock netd.sock   root only
   agent.sock                  root:slipway 0660
   era                         the agent's: this machine's boot and this keeper's family have had their start of containers
   tenants/<tenant>/docker.sock
@@ -86,6 +89,14 @@ class EngineConfig:
         return self.engine / "rootfs"
 
     @cached_property
+    def volumes(self) -> Path:
+        return self.engine / "volumes"
+
+    @cached_property
+    def ceilings(self) -> Path:
+        return self.engine / "ceilings"
+
+    @cached_property
     def builds(self) -> Path:
         return self.engine / "builds"
 
@@ -112,6 +123,10 @@ class EngineConfig:
     @cached_property
     def logger_socket(self) -> Path:
         return self.run / "logger.sock"
+
+    @cached_property
+    def netd_socket(self) -> Path:
+        return self.run / "netd.sock"
 
     @cached_property
     def era(self) -> Path:
@@ -143,6 +158,11 @@ class RegistryConfig:
             if not mirror.startswith(("http://", "https://")):
                 raise ValueError(f"SLIPWAY_REGISTRY_MIRRORS: {mirror} does not begin with http:// or https://")
         return found
+
+
+def tenants_subnets() -> tuple[str, ...]:
+    """What the operator lets tenants choose from for networks of their own; () = private ones (engine.networks.defined)."""
+    return _words("SLIPWAY_SUBNETS")
 
 
 def _words(name: str) -> tuple[str, ...]:

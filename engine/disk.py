@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from engine import wire
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = 65536
+_COPIED_AT_ONCE: Final = 1 << 30
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = False) -> None:
@@ -79,6 +81,42 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def copy_content(source: int, target: int) -> None:
+    """All of one file into a new one: shared blocks where the file system has them, a copy in the kernel where not; holes stay holes."""
+    size, at = os.fstat(source).st_size, 0
+    while at < size:
+        try:
+            begin = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # behind here is no data
+                raise
+            break
+        at = os.lseek(source, begin, os.SEEK_HOLE)
+        os.lseek(source, begin, os.SEEK_SET)
+        os.lseek(target, begin, os.SEEK_SET)
+        _copy_range(source, target, at - begin)
+    os.ftruncate(target, size)
+
+
+def _copy_range(source: int, target: int, left: int) -> None:
+    copy: Callable[[int, int, int], int] = os.copy_file_range
+    while left > 0:
+        try:
+            done = copy(source, target, min(left, _COPIED_AT_ONCE))
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS) or copy is _send:
+                raise
+            copy = _send  # between file systems of different kinds
+            continue
+        if done == 0:
+            return  # it became shorter
+        left -= done
+
+
+def _send(source: int, target: int, count: int) -> int:
+    return os.sendfile(target, source, None, count)
 
 
 def to_trash(path: Path, trash: Path, *, name: str = "") -> None:

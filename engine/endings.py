@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from engine import adoption, errors, freezing, launching, restarts
-from engine.images import snapshots
+from engine import adoption, connecting, errors, freezing, launching, restarts, volatile
 from engine.kernel import cgroups
 from engine.model.container import ContainerSpec, ContainerState, Status, removal_refusal
 from engine.model.signals import signal_number
 from engine.runtime import client
 from engine.spec import options
+from engine.volumes import layers
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -94,12 +94,15 @@ class Endings:
             self._signal_if_running(container_id, signals.SIGKILL)
             freezing.wake(self._engine, container_id)
 
-    def remove(self, tenant: str, container_id: str, *, force: bool = False) -> None:
-        """Everything of it: writable layer, log, record, address. A container that is gone already is fine."""
+    def remove(self, tenant: str, container_id: str, *, force: bool = False, volumes: bool = False) -> list[str]:
+        """Everything of it: writable layer, log, record, address. A container that is gone already is fine.
+
+        With ``volumes`` those that have no name and nobody else mounts: their names.
+        """
         try:
             spec, state = self._found(tenant, container_id)
         except errors.NotFound:
-            return
+            return []
         if state.has_process or state.status is Status.RESTARTING:
             if not force:
                 raise errors.FailedPrecondition(removal_refusal(spec.name, state.status))
@@ -108,8 +111,10 @@ class Endings:
             if self._records.state(container_id).has_process:  # started again meanwhile: nothing was promised about that run
                 raise errors.FailedPrecondition(removal_refusal(spec.name, Status.RUNNING))
             self.release(spec)
-            snapshots.remove(self._engine.config, container_id)
+            layers.remove(self._engine.config, container_id)
+            gone = self._engine.volumes.leave(spec, remove=volumes)
             self._records.drop(spec)
+            return gone
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> ContainerState:
         """Blocks until it does not run. Unavailable when ``timeout_s`` passes first."""
@@ -122,7 +127,7 @@ class Endings:
         return state
 
     def release(self, spec: ContainerSpec, *, unless: Callable[[], bool] = lambda: False, but_ready: bool = False) -> bool:
-        """What a run holds besides its processes: cgroup and address. The mounts and the veth died with the namespaces.
+        """What a run holds besides its processes: cgroup, address and memory. The mounts and the veth died with the namespaces.
 
         What was made ahead of its first run goes as well; with ``but_ready`` it is all there is, and stays. False, and nothing is
         released: there are processes, and ``unless`` says that they shall live. The caller holds the lock.
@@ -150,8 +155,8 @@ class Endings:
                 if waited > STRAY_AFTER_S and not struck:
                     struck = adoption.end_strays(self._engine.keeper, spec.id, self._engine.cgroup(spec))
                 time.sleep(0.002)  # killed, and not reaped yet
-        if spec.network_mode == "bridge":
-            self._engine.networks.release(spec.id)
+        connecting.release(self._engine, spec)
+        volatile.forget(self._engine, spec)
         return True
 
     def _kill_for_good(self, spec: ContainerSpec, state: ContainerState) -> None:
@@ -184,6 +189,9 @@ class Endings:
 
     def _give_up_restart(self, state: ContainerState) -> ContainerState:
         """Its state afterwards: ended for good, or running when the restart was faster."""
+        restart = self._records.restart(state.id, state.run)
+        if restart is not None and adoption.runs(self._engine.config, state.id, state.run + 1):
+            self._engine.start_again(state.id, restart)  # whoever began it was killed before it was noted
         with self._engine.locked(state.id):
             now = self._records.state(state.id)
             if now.status is Status.RESTARTING:

@@ -14,19 +14,40 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 
-from engine import adoption, ceilings, disk, errors, executions, freezing, launching, neighbours, processes, restarts, sampling, updating
+from engine import (
+    adoption,
+    ceilings,
+    connecting,
+    disk,
+    errors,
+    executions,
+    filling,
+    freezing,
+    launching,
+    neighbours,
+    processes,
+    remote,
+    restarts,
+    sampling,
+    updating,
+)
 from engine.config import EngineConfig
 from engine.endings import Endings
 from engine.files.files import Files
-from engine.images import snapshots
 from engine.images.store import ImageStore
+from engine.images.streams import Readable
 from engine.kernel import cgroups
+from engine.model.bandwidth import Bandwidth
 from engine.model.codec import to_json
 from engine.model.container import ContainerSpec, ContainerState, RestartPolicy, Status, check_spec
 from engine.model.execution import ExecSpec
+from engine.model.network import EndpointSpec, NetworkSpec, PortBinding
 from engine.model.resources import Resources
+from engine.model.rules import Rules
 from engine.model.tenant import TenantHost
+from engine.model.volume import IMAGE, VolumeSpec, check_volume
 from engine.networks import Networks
+from engine.networks.netd_client import NetdClient
 from engine.records import Records
 from engine.registries import origins
 from engine.registries.registries import Recorded, Registries, Transfer
@@ -34,6 +55,9 @@ from engine.restarts import Restart
 from engine.runtime.client import KeeperClient
 from engine.spec import options
 from engine.tenants import Tenants
+from engine.traffic import TrafficBook
+from engine.volumes import layers
+from engine.volumes.store import Volumes
 
 Listing = list[tuple[ContainerSpec, ContainerState]]
 Strings = list[str]  # inside the class ``list`` is the method
@@ -51,38 +75,57 @@ class Engine:
         self.tenants = Tenants(config)
         self.instance = self.tenants.instance()
         self.images = ImageStore(config)
-        self.registries = Registries(config, self.tenants, self.images)
-        self.networks = Networks(config, self.instance)
+        self.networks = Networks(config, self.tenants)
+        self.traffic = TrafficBook(config, self.networks)
+        self.registries = Registries(config, self.tenants, self.images, self.networks)
+        self.netd = NetdClient(config)
         self.keeper = KeeperClient(config)
         self.records = Records(config)
+        self.volumes = Volumes(config, self.records)
         self.files = Files(self)
         self.endings = Endings(self)
 
     # -- tenants ---------------------------------------------------------------------------------
 
-    def ensure_tenant(self, name: str, *, limits: Resources | None = None, force_no_new_privileges: bool | None = None) -> TenantHost:
+    def ensure_tenant(
+        self,
+        name: str,
+        *,
+        limits: Resources | None = None,
+        force_no_new_privileges: bool | None = None,
+        bandwidth: Bandwidth | None = None,
+        log_bytes: int | None = None,
+    ) -> TenantHost:
         """The tenant's place on this host, made on first use; new limits take effect at once on what runs."""
-        tenant = self.tenants.ensure(name, limits=limits, force_no_new_privileges=force_no_new_privileges)
+        tenant = self.tenants.ensure(
+            name, limits=limits, force_no_new_privileges=force_no_new_privileges, bandwidth=bandwidth, log_bytes=log_bytes
+        )
         if limits is not None:
             updating.set_wall(self, name, limits)
+        if bandwidth is not None:
+            self.networks.shape_tenants()
         return tenant
 
     def remove_tenant(self, name: str) -> None:
-        """FailedPrecondition while it has containers: they are somebody's data."""
-        left = [spec.name for spec, _state in self.list(name)]
-        if left:
-            raise errors.FailedPrecondition(f"tenant {name} still has containers: {', '.join(sorted(left)[:10])}")
+        """FailedPrecondition while it has containers or volumes: they are somebody's data."""
+        for what, left in (("containers", [spec.name for spec, _state in self.list(name)]), ("volumes", self.volumes.names(name))):
+            if left:
+                raise errors.FailedPrecondition(f"tenant {name} still has {what}: {', '.join(sorted(left)[:10])}")
         try:
             tenant = self.tenants.get(name)
         except errors.NotFound:
             return
         self.networks.remove_tenant(tenant)
         self.images.forget_tenant(name)
+        self.volumes.forget_tenant(name)
         origins.forget(self.config, name)
         ceilings.forget(self.config, name)
+        self.traffic.forget(name)
         self.end_file_work(name)
         cgroups.remove(self.tenant_cgroup(name))
+        disk.to_trash(self.config.names / name, self.config.trash, name="names")
         self.tenants.remove(name)
+        self.networks.shape_tenants()
 
     # -- life of a container ---------------------------------------------------------------------
 
@@ -100,37 +143,50 @@ class Engine:
         except errors.NotFound:
             pass
         tenant = self.ensure_tenant(spec.tenant)
+        layer_size = ceilings.layer_size(spec, ceilings.read(self.config, spec.tenant))
         self.images.resolve(spec.tenant, spec.image_id)  # NotFound for another tenant's, whatever the panel thinks
-        config = self._new_config(spec, tenant)
-        config["mounts"] += mounts
-        with ExitStack() as undo:
+        with ExitStack() as held, ExitStack() as undo:
+            filling.take(self, spec, tenant, held, undo)
+            config = self._new_config(spec, tenant)
+            config["mounts"] += mounts
             if (self.config.rootfs / spec.id).exists():  # of a create that was killed: without a record it is nobody's
-                snapshots.remove(self.config, spec.id)
-            snapshots.create(self.config, spec.id)
-            undo.callback(snapshots.remove, self.config, spec.id)
-            self.records.add(spec, config)
+                layers.remove(self.config, spec.id)
+            layers.create(self.config, spec.id, layer_size)
+            undo.callback(layers.remove, self.config, spec.id)
+            with self.volumes.kept(spec):
+                self.records.add(spec, config)
             undo.pop_all()
         launching.prepare(self, spec, tenant, config)
         return self.records.state(spec.id)
 
+    def create_volume(self, spec: VolumeSpec) -> VolumeSpec:
+        """The one of that name that is there already. PermissionDenied for a folder or an NFS export that was not granted."""
+        check_volume(spec)
+        filling.check_granted(spec, ceilings.read(self.config, spec.tenant))
+        return self.volumes.create(spec)
+
     def start(self, tenant: str, container_id: str) -> ContainerState:
         """Runs it. Already running: nothing happens. A start that fails is recorded (exit code 126, 127, 128) and raised."""
-        with self.locked(container_id):
+        with remote.mounted(self, self.records.spec(container_id, tenant=tenant)) as mounted, self.locked(container_id):
             spec, state = self.records.spec(container_id, tenant=tenant), self.records.state(container_id)
-            return state if state.has_process else self._start(spec, state)
+            return state if state.has_process else self._start(spec, state, mounted)
 
     def start_again(self, container_id: str, restart: Restart) -> ContainerState | None:
         """What the agent decided. None: somebody stopped, started or removed it meanwhile."""
         try:
-            with self.locked(container_id):
+            if not self._awaits(container_id, restart):
+                return None
+            with remote.mounted(self, self.records.spec(container_id)) as mounted, self.locked(container_id):
                 spec, state = self.records.spec(container_id), self.records.state(container_id)
-                if state.status is not Status.RESTARTING or state.run != restart.run:
-                    return None
-                return self._start(spec, state, restart)
+                return self._start(spec, state, mounted, restart) if self._awaits(container_id, restart) else None
         except errors.NotFound:
             return None
 
-    def _start(self, spec: ContainerSpec, state: ContainerState, restart: Restart | None = None) -> ContainerState:
+    def _awaits(self, container_id: str, restart: Restart) -> bool:
+        state = self.records.state(container_id)
+        return state.status is Status.RESTARTING and state.run == restart.run
+
+    def _start(self, spec: ContainerSpec, state: ContainerState, mounted: remote.Mounted, restart: Restart | None = None) -> ContainerState:
         """``restart``: it is the policy that starts it."""
         run = state.run + 1
         # what an earlier run left
@@ -142,7 +198,7 @@ class Engine:
         if restart is not None:
             record |= {"restart_count": restart.count, "restart_delay_ms": restart.delay_ms}
         try:
-            record |= launching.launch(self, spec, run) if released else adoption.record(self.config, self.networks, self.tenants, spec)
+            record |= launching.launch(self, spec, run, mounted) if released else adoption.record(self, spec)
         except errors.EngineError as error:
             self._not_started(spec, state, record, error)
             raise
@@ -160,7 +216,7 @@ class Engine:
             return
         exit_code = int(error.detail.setdefault("exit_code", NOT_STARTED))
         times = {"started_at_ns": before.started_at_ns, "finished_at_ns": before.finished_at_ns}
-        self.records.write_start(spec.id, {**record, **times, "error": error.message, "exit_code": exit_code})
+        self.records.write_start(spec.id, {**record, **times, "error": error.message, "code": error.code, "exit_code": exit_code})
         self.endings.release(spec)
 
     def kill(self, tenant: str, container_id: str, signal: int) -> ContainerState:
@@ -180,8 +236,9 @@ class Engine:
     def enforce_stop(self, container_id: str, run: int) -> None:
         self.endings.enforce_stop(container_id, run)
 
-    def remove(self, tenant: str, container_id: str, *, force: bool = False) -> None:
-        self.endings.remove(tenant, container_id, force=force)
+    def remove(self, tenant: str, container_id: str, *, force: bool = False, volumes: bool = False) -> Strings:
+        """``volumes``: with those that have no name and nobody else mounts; their names."""
+        return self.endings.remove(tenant, container_id, force=force, volumes=volumes)
 
     def set_restart_policy(self, tenant: str, container_id: str, policy: RestartPolicy) -> ContainerSpec:
         """For its next exit; what has ended stays ended."""
@@ -201,10 +258,18 @@ class Engine:
         return freezing.unpause(self, tenant, container_id)
 
     def update(
-        self, tenant: str, container_id: str, resources: Resources, restart: RestartPolicy | None = None, **shown: Any
+        self,
+        tenant: str,
+        container_id: str,
+        resources: Resources,
+        restart: RestartPolicy | None = None,
+        *,
+        layer_size: int = 0,
+        **shown: Any,
     ) -> ContainerState:
-        """All limits that shall hold from now on; what runs feels them at once. ``shown``: members of the spec's ``shown`` that change."""
-        return updating.update(self, tenant, container_id, resources, restart, **shown)
+        """All limits that shall hold from now on; what runs feels them at once. ``layer_size``: bytes of its writable layer, 0 = as
+        it is; ``shown``: members of the spec's ``shown`` that change."""
+        return updating.update(self, tenant, container_id, resources, restart, layer_size=layer_size, **shown)
 
     def exec(self, tenant: str, container_id: str, asked: ExecSpec) -> executions.Execution:
         """Runs a command in it (engine.executions); the caller closes what it gets."""
@@ -214,7 +279,7 @@ class Engine:
         with self.locked(container_id):
             spec = self.records.spec(container_id, tenant=tenant)
             if spec.name != name:
-                self.records.rename(spec, name)
+                connecting.renamed(self, self.records.rename(spec, name))
 
     def settle(self, container_id: str) -> ContainerState:
         """After an exit: the cgroup goes, the address is free again. Idempotent; a container that runs is left alone."""
@@ -226,6 +291,37 @@ class Engine:
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> ContainerState:
         return self.endings.wait(container_id, timeout_s=timeout_s)
+
+    # -- networks --------------------------------------------------------------------------------
+
+    def create_network(self, spec: NetworkSpec) -> NetworkSpec:
+        """With the pool it got. The same one again is once."""
+        self.ensure_tenant(spec.tenant)
+        return self.networks.create(spec)
+
+    def remove_network(self, tenant: str, network_id: str) -> None:
+        self.networks.remove(tenant, network_id)
+
+    def connect(self, tenant: str, container_id: str, endpoint: EndpointSpec) -> ContainerState:
+        return connecting.connect(self, tenant, container_id, endpoint)
+
+    def disconnect(self, tenant: str, container_id: str, network_id: str, *, force: bool = False) -> ContainerState:
+        return connecting.disconnect(self, tenant, container_id, network_id, force=force)
+
+    def publish(self, tenant: str, container_id: str, ports: Sequence[PortBinding]) -> ContainerState:
+        """These ports of the host lead to it from now on, and no other ones."""
+        return connecting.publish(self, tenant, container_id, ports)
+
+    def limit(self, tenant: str, container_id: str, rules: Rules) -> ContainerState:
+        """Its allow-lists from now on."""
+        return connecting.limit(self, tenant, container_id, rules)
+
+    def shape(self, tenant: str, container_id: str, bandwidth: Bandwidth) -> ContainerState:
+        """So many bytes a second in and out from now on."""
+        return connecting.shape(self, tenant, container_id, bandwidth)
+
+    def limit_network(self, tenant: str, network_id: str, rules: Rules) -> NetworkSpec:
+        return self.networks.limit_network(tenant, network_id, rules)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -298,7 +394,7 @@ class Engine:
         self.ensure_tenant(tenant)
         return self._with_records(tenant, self.images.load(tenant, stream, platform=platform))
 
-    def import_rootfs(self, tenant: str, stream: BinaryIO, *, ref: str, **words: Any) -> Iterator[dict[str, Any]]:
+    def import_rootfs(self, tenant: str, stream: Readable, *, ref: str, **words: Any) -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker import``; the last is {"images": […]}. ``words``: see ImageStore.import_rootfs."""
         self.ensure_tenant(tenant)
         return self._with_records(tenant, self.images.import_rootfs(tenant, stream, ref=ref or None, **words))
@@ -354,9 +450,10 @@ class Engine:
             all_of: dict[str, Strings] = {}
             running_of: dict[str, Strings] = {}
             for spec, state in self.list(tenant):
-                all_of.setdefault(spec.image_id, []).append(spec.id)
-                if state.has_process:
-                    running_of.setdefault(spec.image_id, []).append(spec.id)
+                for image_id in {spec.image_id, *(mount.source for mount in spec.mounts if mount.type == IMAGE)}:
+                    all_of.setdefault(image_id, []).append(spec.id)
+                    if state.has_process:
+                        running_of.setdefault(image_id, []).append(spec.id)
             return all_of, running_of
 
         return lambda image_id: users()[0].get(image_id, []), lambda image_id: users()[1].get(image_id, [])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 _ROOT: Final = re.compile(r"slipway-([0-9a-f]{4})")
-_LINK: Final = re.compile(r"([0-9a-f]{4})(?:b\d+|v[0-9a-f]{8})")
+_LINK: Final = re.compile(r"([0-9a-f]{4})(?:bn?\d+|[vi][0-9a-f]{8})")
 _TABLE: Final = re.compile(r"slipway_([0-9a-f]{4})")
 _FAMILIES: Final = ("inet", "bridge")
 _TENANT_DEPTH: Final = 2  # slashes of /slipway-xxxx/tenant
@@ -89,7 +89,8 @@ def of_own(engine: Engine) -> Iterator[Leftover]:
             yield Leftover(f"cgroup {root}/{tenant}", "its tenant is gone", _ending_tenant(engine, tenant, f"{root}/{tenant}"))
     leased = engine.networks.links(alive)
     for name in _links().get(engine.instance, []):
-        if name.startswith(f"{engine.instance}v") and name not in leased:
+        kind, veth = name[len(engine.instance)], f"{engine.instance}v{name[len(engine.instance) + 1 :]}"
+        if kind in "vi" and veth not in leased:
             yield Leftover(f"link {name}", "no container that runs has it", _deleting(name))
     for number in engine.networks.dead(alive):
         yield Leftover(f"address of {number[:12]}", _why(number in states), _releasing(engine, number))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import errors
 from engine.model.container import ContainerSpec, Status
+from engine.model.network import HOST
 from engine.spec import options
 from engine.spec.generate import host_name
 
@@ -55,8 +56,9 @@ def check_create(engine: Engine, spec: ContainerSpec) -> None:
     joined = options.joined(spec)
     if len(set(joined.values())) > 1:
         raise errors.InvalidArgument("namespaces of two containers cannot be joined at once: they belong to different users")
-    for container_id in joined.values():
-        _find(engine, spec, container_id)
+    for kind, container_id in joined.items():
+        if _find(engine, spec, container_id).network_mode == HOST and kind == "network":
+            raise errors.InvalidArgument(f"container {container_id} is in the host's network: ask for that (--network host)")
 
 
 def _find(engine: Engine, spec: ContainerSpec, container_id: str) -> ContainerSpec:

@@ -2,8 +2,11 @@
 
     spec.json    Engine.create        what was asked for; a rename replaces it
     config.json  Engine.create        the OCI runtime-spec config made from it
-    start.json   Engine.start         {"run", "pid", "started_at_ns", "endpoint", "health": bool, "restart_count", "restart_delay_ms"};
-                                      of a failed one {"run", "error", "exit_code", "started_at_ns" and "finished_at_ns" of the run before}
+    networks.json Engine.create       engine.connecting: networks and ports, where they are not the usual ones
+    start.json   Engine.start         {"run", "pid", "started_at_ns", "endpoint", "health": bool, "restart_count", "restart_delay_ms",
+                                      "endpoints", "ports": engine.connecting};
+                                      of a failed one {"run", "error", "code", "exit_code", and of the run before "started_at_ns" and
+                                      "finished_at_ns"}
     exit.json    keeper               {"run", "exit_code", "signal", "oom_killed", "finished_at_ns", "started_at_ns"}
     stop.json    engine.endings       {"run", "by_hand", "deadline_ns": when SIGKILL follows, "restart"}
     restart.json agent                engine.restarts: what follows the run that ended
@@ -23,7 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engine import disk, errors
 from engine.config import EngineConfig
@@ -35,8 +38,10 @@ from engine.model.container import (
     RestartPolicy,
     Status,
     check_name,
+    endpoints_of,
     is_container_id,
 )
+from engine.model.network import DEFAULT, EndpointSpec, EndpointState, PortBinding
 from engine.restarts import Ending, Restart
 
 
@@ -65,6 +70,9 @@ class Records:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / "log").mkdir(mode=0o700, exist_ok=True)
                 disk.write_json(folder / "config.json", config)
+                if spec.networks or spec.ports:
+                    wanted = {"endpoints": to_json(endpoints_of(spec)), "ports": to_json(spec.ports), "change": 0}
+                    disk.write_json(folder / "networks.json", wanted)
                 disk.write_json(folder / "spec.json", to_json(spec))
             except BaseException:
                 self.drop(spec)
@@ -121,7 +129,7 @@ class Records:
 
     def _check_free(self, tenant: str, name: str, *, but_for: str) -> None:
         holder = self.by_name(tenant, name)
-        if holder not in ("", but_for) and self._is_recorded(holder):
+        if holder not in ("", but_for) and self.is_recorded(holder):
             raise errors.AlreadyExists(
                 f'Conflict. The container name "/{name}" is already in use by container "{holder}".'
                 " You have to remove (or rename) that container to be able to reuse that name."
@@ -141,7 +149,7 @@ class Records:
             raise errors.NotFound(f"No such container: {container_id}")
         return from_json(ContainerSpec, record)
 
-    def _is_recorded(self, container_id: str) -> bool:
+    def is_recorded(self, container_id: str) -> bool:
         """Not merely that a file is there: a power loss leaves empty ones."""
         return disk.read_json(self.folder(container_id) / "spec.json") is not None
 
@@ -158,11 +166,13 @@ class Records:
         # start.json is read second: the keeper may write an exit before Engine.start has written the start
         begun: dict[str, Any] = disk.read_json(f"{folder}/start.json") or {}
         run = max(int(begun.get("run", 0)), int(ended.get("run", 0)))
+        networks, moved = _networks(folder, begun if begun.get("run") == run != ended.get("run") and not begun.get("error") else {})
         if run == 0:
-            return ContainerState(id=container_id)
+            return ContainerState(id=container_id, change=moved, **networks)
         common: dict[str, Any] = {
             "id": container_id,
             "run": run,
+            **networks,
             # an engine that was killed in the start has not written start.json
             "started_at_ns": int((begun if begun.get("run") == run else ended).get("started_at_ns", 0)),
             "restart_count": self._began(folder, begun, run)[0],
@@ -171,7 +181,7 @@ class Records:
         changes, common["health"] = self._health(folder, begun, ended=has_ended)
         if failed or has_ended:
             restart = self._of_run(f"{folder}/restart.json", run)
-            common |= {"seq": 2 * run, "change": int(restart.get("change", 0))}
+            common |= {"seq": 2 * run, "change": int(restart.get("change", 0)) + moved}
             common["restart_count"] = int(restart.get("count", common["restart_count"]))
             # a start that failed leaves a container that never ran as it was created
             status = Status.EXITED if common["started_at_ns"] or not failed else Status.CREATED
@@ -191,7 +201,7 @@ class Records:
         return ContainerState(
             **common,
             seq=2 * run - 1,
-            change=changes + int(pause.get("change", 0)) + int(oom.get("change", 0)),
+            change=changes + int(pause.get("change", 0)) + int(oom.get("change", 0)) + moved,
             status=Status.PAUSED if pause.get("paused") else Status.RUNNING,
             oom_killed=bool(oom),
             pid=int(begun.get("pid", 0)),
@@ -310,6 +320,29 @@ class Records:
     def is_start_recorded(self, container_id: str, run: int) -> bool:
         return bool(self._of_run(self.folder(container_id) / "start.json", run))
 
+    def begun(self, container_id: str) -> dict[str, Any]:
+        """start.json; {} of one that was never started."""
+        record: dict[str, Any] = disk.read_json(self.folder(container_id) / "start.json") or {}
+        return record
+
+    def failure(self, state: ContainerState) -> errors.EngineError:
+        """What the start of this state's run failed with."""
+        code = self.begun(state.id).get("code", errors.FailedPrecondition.code)
+        return errors.from_json({"code": code, "message": state.error, "detail": {"exit_code": state.exit_code}})
+
+    def wanted(self, spec: ContainerSpec) -> tuple[tuple[EndpointSpec, ...], tuple[PortBinding, ...]]:
+        """The networks that it is in, the default bridge first, and the ports asked for."""
+        record = disk.read_json(f"{self.folder(spec.id)}/networks.json")
+        if record is None:
+            return endpoints_of(spec), spec.ports
+        return from_json(tuple[EndpointSpec, ...], record["endpoints"]), from_json(tuple[PortBinding, ...], record["ports"])
+
+    def write_wanted(self, spec: ContainerSpec, endpoints: tuple[EndpointSpec, ...], ports: tuple[PortBinding, ...]) -> None:
+        """A change of state. The caller holds the container's lock."""
+        path = self.folder(spec.id) / "networks.json"
+        change = int((disk.read_json(path) or {}).get("change", 0)) + 1
+        disk.write_json(path, {"endpoints": to_json(endpoints), "ports": to_json(ports), "change": change})
+
     def write_start(self, container_id: str, record: dict[str, Any]) -> None:
         disk.write_json(self.folder(container_id) / "start.json", record)
 
@@ -334,7 +367,7 @@ class Records:
             with self._naming(tenant.name):
                 for path in tenant.glob("[!.]*"):
                     holder = path.read_text()
-                    if path.stat().st_mtime < before and not (is_container_id(holder) and self._is_recorded(holder)):
+                    if path.stat().st_mtime < before and not (is_container_id(holder) and self.is_recorded(holder)):
                         path.unlink()
 
     def unfinished(self, *, older_than_s: float) -> list[str]:
@@ -344,4 +377,22 @@ class Records:
             for entry in os.scandir(folder):
                 if is_container_id(entry.name) and entry.stat().st_mtime < before:
                     found.add(entry.name)
-        return [container_id for container_id in found if not self._is_recorded(container_id)]
+        return [container_id for container_id in found if not self.is_recorded(container_id)]
+
+
+_OF_RUN: Final = tuple(name for name in EndpointState.__slots__ if name != "spec")
+
+
+def _networks(folder: str, begun: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """(``endpoints`` and ``ports`` of the state, how often they changed); ``begun``: of a run that goes on, else {}."""
+    record = disk.read_json(f"{folder}/networks.json")
+    if record is None:
+        return {}, 0
+    live = {each.get("network_id", DEFAULT): each for each in (begun.get("endpoint") or {}, *begun.get("endpoints", ())) if each}
+    endpoints = []
+    for wanted in from_json(tuple[EndpointSpec, ...], record["endpoints"]):
+        known = live.get(wanted.network_id, {})
+        words = {name: known[name] for name in _OF_RUN if name in known}
+        endpoints.append(EndpointState(spec=wanted, **words))
+    ports = begun.get("ports", ()) if begun else record["ports"]
+    return {"endpoints": tuple(endpoints), "ports": from_json(tuple[PortBinding, ...], ports)}, int(record["change"])

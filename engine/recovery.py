@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Final
 
-from engine import adoption, disk, errors, freezing
+from engine import adoption, disk, errors, filling, freezing
 from engine.builds.running import clear_dead as clear_dead_builds
-from engine.images import snapshots
 from engine.model.container import ContainerSpec
 from engine.runtime import exits
+from engine.volumes import layers
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -41,7 +41,10 @@ def recover(engine: Engine) -> None:
     forget_unfinished(engine)
     clear_dead_builds(engine)
     engine.networks.reconcile(live)
+    engine.netd.clear(live)
     engine.images.recover()
+    engine.volumes.recover()
+    filling.recover(engine)
     disk.empty_trash(engine.config.trash)
 
 
@@ -59,7 +62,7 @@ def settle_lost(engine: Engine) -> None:
 def forget_unfinished(engine: Engine) -> None:
     """What a creation that was killed left, once nobody can be at it any more: UNFINISHED_S after the kill."""
     for container_id in engine.records.unfinished(older_than_s=UNFINISHED_S):
-        snapshots.remove(engine.config, container_id)
+        layers.remove(engine.config, container_id)
         disk.to_trash(engine.config.container(container_id), engine.config.trash)
     engine.records.free_names(older_than_s=UNFINISHED_S)
     disk.empty_trash(engine.config.trash)
@@ -71,7 +74,7 @@ def _adopt(engine: Engine, spec: ContainerSpec) -> bool:
         state = engine.records.state(spec.id)
         if state.has_process or not adoption.runs(engine.config, spec.id, state.run + 1):
             return state.has_process
-        record = adoption.record(engine.config, engine.networks, engine.tenants, spec)
+        record = adoption.record(engine, spec)
         health = {} if spec.health is None else {"health": True}
         engine.records.write_start(spec.id, {"run": state.run + 1, **health, **record})
         return True

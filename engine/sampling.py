@@ -10,6 +10,7 @@ from typing import Any
 from engine.kernel import cgroups
 from engine.kernel.cgroup_files import Usage
 from engine.model.container import ContainerSpec
+from engine.model.network import HOST
 from engine.runtime.logs import docker_time
 
 # Of files of a process or cgroup that goes or is gone
@@ -42,7 +43,7 @@ def sample(spec: ContainerSpec, pid: int, cgroup: str, *, wall_bytes: int = 0) -
     OSError with one of ENDED: it ended meanwhile.
     """
     usage = cgroups.usage(cgroup)
-    networks = _networks(pid)
+    networks = {} if spec.network_mode == HOST else _networks(pid)
     return {
         "name": f"/{spec.name}",
         "id": spec.id,

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import disk, instances
-from engine.claims import SUBNET_PREFIX, TEMPORARY, TENANTS_PER_BLOCK, Claims
+from engine.claims import SUBNET_PREFIX, TEMPORARY, TENANTS_PER_BLOCK, Claims, networks_of
 from engine.config import EngineConfig
 from engine.errors import NotFound
 from engine.model import codec
+from engine.model.bandwidth import Bandwidth
 from engine.model.resources import Resources
 from engine.model.tenant import IDS_PER_TENANT, TenantHost, check_tenant_name
 
@@ -40,7 +41,15 @@ class Tenants:
                 self._instance = self._claim_instance()
             return self._instance
 
-    def ensure(self, name: str, *, limits: Resources | None = None, force_no_new_privileges: bool | None = None) -> TenantHost:
+    def ensure(
+        self,
+        name: str,
+        *,
+        limits: Resources | None = None,
+        force_no_new_privileges: bool | None = None,
+        bandwidth: Bandwidth | None = None,
+        log_bytes: int | None = None,
+    ) -> TenantHost:
         """The tenant, made when absent, with the given limits and policy (None = as they are)."""
         check_tenant_name(name)
         instance = self.instance()
@@ -55,6 +64,10 @@ class Tenants:
                 tenant = replace(tenant, limits=limits)
             if force_no_new_privileges is not None:
                 tenant = replace(tenant, force_no_new_privileges=force_no_new_privileges)
+            if bandwidth is not None:
+                tenant = replace(tenant, bandwidth=bandwidth)
+            if log_bytes is not None:
+                tenant = replace(tenant, log_bytes=log_bytes)
             if tenant != old:
                 disk.write_json(self._file(name), codec.to_json(tenant), sync=True)
             return tenant
@@ -133,13 +146,13 @@ class Tenants:
     def note(self) -> None:
         """For all of this machine to see: something of this instance is about to be in the kernel."""
         if not self._noted:
-            instances.note(self.instance(), self._config.data.resolve(), self._claims.of(self.instance())["subnets"], self._claims.path)
+            instances.note(self.instance(), self._config.data.resolve(), networks_of(self._claims.of(self.instance())), self._claims.path)
             self._noted = True
 
     def _note(self, instance: str) -> None:
         """Already when it claims something, unless it lives in a folder for temporary files: many of those never start anything."""
         if not str(self._config.data.resolve()).startswith(TEMPORARY):
-            instances.note(instance, self._config.data.resolve(), self._claims.of(instance)["subnets"], self._claims.path)
+            instances.note(instance, self._config.data.resolve(), networks_of(self._claims.of(instance)), self._claims.path)
 
     def _allocate(self, instance: str, name: str) -> TenantHost:
         taken = {tenant.number for tenant in self.list()}

@@ -7,18 +7,26 @@ import errno
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from engine import disk, errors, restarts
+from engine import ceilings, disk, errors, restarts
 from engine.kernel import block_devices, cgroups
-from engine.model.container import ContainerState, RestartPolicy
+from engine.model.container import ContainerState, RestartPolicy, check_spec
 from engine.model.resources import Resources
 from engine.spec.generate import linux_resources
+from engine.volumes import layers
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
 
 def update(
-    engine: Engine, tenant: str, container_id: str, resources: Resources, restart: RestartPolicy | None = None, **shown: Any
+    engine: Engine,
+    tenant: str,
+    container_id: str,
+    resources: Resources,
+    restart: RestartPolicy | None = None,
+    *,
+    layer_size: int = 0,
+    **shown: Any,
 ) -> ContainerState:
     """``resources`` are all that shall hold from now on, not only what changes. After an error everything is as before.
 
@@ -40,7 +48,13 @@ def update(
         undo.callback(disk.write_json, config_path, config)
         changed = {**config["linux"], "resources": {**linux_resources(numbers), "devices": config["linux"]["resources"]["devices"]}}
         disk.write_json(config_path, {**config, "linux": changed})
-        engine.records.replace_spec(dataclasses.replace(spec, resources=resources, shown={**spec.shown, **shown}))
+        changed_spec = dataclasses.replace(spec, resources=resources, shown={**spec.shown, **shown})
+        if layer_size:
+            changed_spec = dataclasses.replace(changed_spec, layer_size_bytes=layer_size, layer_size_is_part=False)
+            check_spec(changed_spec)
+            ceilings.layer_size(changed_spec, ceilings.read(engine.config, tenant))
+            layers.resize(engine.config, container_id, layer_size)
+        engine.records.replace_spec(changed_spec)
         undo.pop_all()
     if restart is not None:
         engine.set_restart_policy(tenant, container_id, restart)

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
@@ -32,6 +32,8 @@ from workers.app import app, transport_options
 from workers.resp import Address, Redis, RedisError
 
 log = logging.getLogger(__name__)
+
+TAKEN: Final = 64  # messages a thread, of a queue whose messages wait for their tenant's turn (workers.pool)
 
 
 class PatientConsumer(Consumer):  # type: ignore[misc]
@@ -118,6 +120,7 @@ def consume(queue: str, *, consumer: str, lock: Path, threads: int, sent_again: 
         broker_transport_options=transport_options(consumer),
         task_queues=[Queue(queue, Exchange(""), routing_key=queue)],
         task_default_queue=queue,
+        worker_prefetch_multiplier=TAKEN if sent_again else 1,  # what waits in a tenant's line is taken, too
     )
     worker = app.Worker(
         hostname=consumer,

@@ -10,20 +10,36 @@ by ``expires_at`` (0 = never) is answered with an error instead: nobody waits an
 
 | task                      | payload                                                   | ok                                    |
 |---------------------------|-----------------------------------------------------------|---------------------------------------|
-| slipway.container.create  | {"spec": ContainerSpec}                                   | {"state": ContainerState}             |
+| slipway.container.create  | {"spec": ContainerSpec}                                   | {"state", "volumes": [VolumeSpec]}    |
 | slipway.container.start   | {"tenant", "id"}                                          | {"state"}                             |
 | slipway.container.stop    | {"tenant", "id", "signal": name or "", "timeout_s"}       | {"state"}; answers at once, see below |
 | slipway.container.restart | {"tenant", "id", "signal": name or "", "timeout_s"}       | {"state"}; of what runs: at once, see below |
 | slipway.container.kill    | {"tenant", "id", "signal": number}                        | {"state"}                             |
-| slipway.container.remove  | {"tenant", "id", "force": bool}                           | {}                                    |
+| slipway.container.remove  | {"tenant", "id", "force", "volumes": bool}                | {"volumes": [name] that went with it} |
 | slipway.container.rename  | {"tenant", "id", "name"}                                  | {}                                    |
 | slipway.container.pause   | {"tenant", "id"}; the same for unpause                    | {"state"}                             |
-| slipway.container.update  | {"tenant", "id", "resources": Resources, "restart": RestartPolicy or null, "host_config"} | {"state"} |
+| slipway.container.update  | {"tenant", "id", "resources", "restart" or null, "host_config", "layer_size_bytes"} | {"state"} |
+| slipway.container.publish | {"tenant", "id", "ports": [PortBinding]}: these from now on | {"state"}                         |
+| slipway.container.limit   | {"tenant", "id", "rules": Rules}: its allow-lists from now on | {"state"}                         |
+| slipway.container.shape   | {"tenant", "id", "bandwidth": Bandwidth}: from now on     | {"state"}                             |
+| slipway.network.create    | {"spec": NetworkSpec}                                     | {"spec"}: with the pool it got        |
+| slipway.network.remove    | {"tenant", "id"}                                          | {}                                    |
+| slipway.network.connect   | {"tenant", "id", "endpoint": EndpointSpec}                | {"state"}                             |
+| slipway.network.disconnect | {"tenant", "id", "network": its id, "force"}             | {"state"}                             |
+| slipway.network.limit     | {"tenant", "id", "rules": Rules}: its allow-lists from now on | {"spec"}                          |
+| slipway.volume.create     | {"volume": VolumeSpec}                                    | {"volume"}: the one of that name      |
+| slipway.volume.remove     | {"volume": VolumeSpec}                                    | {"volume"}: the one that is gone      |
+| slipway.volume.prune      | {"tenant", "names": [name]}                               | {"volumes": those that are gone, "bytes"} |
+| slipway.volume.rename     | {"volume": VolumeSpec, "name": the new one}               | {"volume"}                            |
+| slipway.volume.clone      | {"volume": VolumeSpec, "name": the copy's}                | {"volume"}                            |
+| slipway.volume.resize     | {"volume": VolumeSpec, "size": as of -o size}             | {"volume"}                            |
+| slipway.volume.snapshot   | {"volume": VolumeSpec, "snapshot": name, "act": take, restore or remove} | {}                     |
 | slipway.image.tag         | {"tenant", "image_id", "ref"}                             | {}                                    |
 | slipway.image.remove      | {"tenant", "ref" or "image_id", "force", "no_prune"}      | {"untagged", "deleted", "images", "image_id"} |
 | slipway.image.prune       | {"tenant", "images": [id], "all": also named ones}        | {"untagged": {ref: id}, …, "bytes"} |
-| slipway.tenant.ensure     | {"tenant", "limits": Resources, "force_no_new_privileges"} | {"host": TenantHost}                 |
-| slipway.tenant.remove     | {"tenant"}                                                | {}                                    |
+| slipway.tenant.ensure     | {"tenant", "limits": Resources, "force_no_new_privileges", "bandwidth", "log_bytes"} | {"host": TenantHost} |
+| slipway.tenant.remove     | {"tenant"}                                                | {"before", "left"}: engine.remains     |
+| slipway.audit.witness     | {"heads": [[chain, number, hash]]}: workers/witness.py    | {"contradicted": [chain]}             |
 | slipway.ping              | {} (on both queues)                                       | {"pid", "started_at_ns"}              |
 
 ``deleted`` are ids of images and layers as Docker tells them, ``images`` those of images that the tenant has no longer.
@@ -57,6 +73,9 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | resize  | rows, columns                                                          | none                                        |
 | size    | –                                                                      | none; the ok line is {"bytes"} of its writable layer |
 | spec    | –                                                                      | none; the ok line is {"spec", "state"} of it |
+| volume  | –                                                                    | none; the ok line is {"bytes", "snapshots": {name: ns}} |
+| volume_files | what: stat, get, export, list, remove, put; path                  | as archive_…; of list and remove the ok line is all |
+| volume_usage | –                                                                 | none; the ok line is {"volumes": {name: bytes}} |
 | health  | –                                                                      | none; the ok line is {"health": HealthState or null} |
 | exec    | exec: ExecSpec, detach, hang_up: bool, detach_keys                      | up: raw stdin, half-close = EOF; down: output |
 | exec_resize | exec (its id), rows, columns                                        | none                                        |
@@ -82,10 +101,10 @@ Where a stream has {"done": …}, {"error": …} may come instead. Progress line
 end with {"images": [{"refs": […], "record": ImageRecord}]}.
 ``attach`` of a container that is not running yet waits for its start; the ok line is sent when the reader is in place.
 ``exec`` answers {"tty", "pid", "started_at_ns"} when the command has executed; its end is an Event (exec.exited) before the stream ends.
-``events`` begins with one line for each container (created, started or exited, whichever is the last) and image of the host, whatever
-``since_seq`` left out, then one line ``{"inventory": "done"}``: what the panel knows and was not named is gone from the host.
-While nothing happens there is a line ``{"beat": unix time in ns}`` each BEAT_S; a stream that is silent for BEAT_LOST_S is of an
-agent that hangs.
+``events`` begins with one line for each container (created, started or exited, whichever is the last), image, volume and network of
+the host, whatever ``since_seq`` left out, then one line ``{"inventory": "done"}``: what the panel knows and was not named is gone
+from the host. While nothing happens there is a line ``{"beat": unix time in ns}`` each BEAT_S; a stream that is silent for
+BEAT_LOST_S is of an agent that hangs.
 """
 
 from __future__ import annotations
@@ -102,11 +121,27 @@ RENAME_CONTAINER: Final = "slipway.container.rename"
 PAUSE_CONTAINER: Final = "slipway.container.pause"
 UNPAUSE_CONTAINER: Final = "slipway.container.unpause"
 UPDATE_CONTAINER: Final = "slipway.container.update"
+PUBLISH_PORTS: Final = "slipway.container.publish"
+LIMIT_CONTAINER: Final = "slipway.container.limit"
+SHAPE_CONTAINER: Final = "slipway.container.shape"
+CREATE_NETWORK: Final = "slipway.network.create"
+REMOVE_NETWORK: Final = "slipway.network.remove"
+CONNECT_NETWORK: Final = "slipway.network.connect"
+DISCONNECT_NETWORK: Final = "slipway.network.disconnect"
+LIMIT_NETWORK: Final = "slipway.network.limit"
+CREATE_VOLUME: Final = "slipway.volume.create"
+REMOVE_VOLUME: Final = "slipway.volume.remove"
+RENAME_VOLUME: Final = "slipway.volume.rename"
+CLONE_VOLUME: Final = "slipway.volume.clone"
+RESIZE_VOLUME: Final = "slipway.volume.resize"
+SNAPSHOT_VOLUME: Final = "slipway.volume.snapshot"
+PRUNE_VOLUMES: Final = "slipway.volume.prune"
 TAG_IMAGE: Final = "slipway.image.tag"
 REMOVE_IMAGE: Final = "slipway.image.remove"
 PRUNE_IMAGES: Final = "slipway.image.prune"
 ENSURE_TENANT: Final = "slipway.tenant.ensure"
 REMOVE_TENANT: Final = "slipway.tenant.remove"
+WITNESS: Final = "slipway.audit.witness"
 PING: Final = "slipway.ping"
 INGEST: Final = "slipway.panel.ingest"
 

@@ -6,3 +6,8 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "controlpanel.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        from controlpanel.accounts import listening
+
+        listening.connect()

@@ -10,8 +10,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, transaction
 
+from controlpanel.accounts import sessions
 from controlpanel.accounts.models import User
 from controlpanel.audit.services import PLATFORM, Who, record
+from controlpanel.base import live
 from engine.errors import AlreadyExists, InvalidArgument, NotFound
 
 _ALPHABET = "".join(set(string.ascii_letters + string.digits) - set("0OoIl1"))  # read aloud and typed without doubt
@@ -25,11 +27,13 @@ def new_password() -> str:
 
 @transaction.atomic
 def create_user(who: Who, name: str, *, operator: bool = False, uid: int | None = None, password: str = "") -> tuple[User, str]:
-    """The user and the password, which is known this once only."""
+    """The user and the password, which is known this once only. Names that differ in case alone are one name: so a login finds one user."""
     try:
         _NAME(name)
     except ValidationError:
         raise InvalidArgument(f"invalid user name {name!r}: use 1 to 64 letters, digits and . _ @ + -") from None
+    if User.objects.filter(username__iexact=name).exists():
+        raise AlreadyExists(f"user {name} exists already")
     password = password or new_password()
     user = User(username=name, uid=_linkable(uid), is_superuser=operator, is_staff=operator)
     user.set_password(password)
@@ -55,8 +59,18 @@ def set_password(who: Who, user: User, password: str = "") -> str:
     password = password or new_password()
     user.set_password(password)
     user.save(update_fields=["password"])
+    sessions.end_sessions(who, user)
     record(who, "user.password", user.username, tenant_number=PLATFORM)
     return password
+
+
+@transaction.atomic
+def set_active(who: Who, user: User, *, active: bool) -> None:
+    """A disabled user logs in nowhere; sessions, tokens, certificates and sockets count no more, and what is open by them is cut."""
+    user.is_active = active
+    user.save(update_fields=["is_active"])
+    record(who, "user.enable" if active else "user.disable", user.username, tenant_number=PLATFORM)
+    live.on_commit({"kind": "access", "tenant": live.EVERYONE})
 
 
 def user_named(name: str) -> User:

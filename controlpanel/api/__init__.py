@@ -13,8 +13,11 @@ from django.shortcuts import render
 from django.urls import path, re_path
 from ninja import NinjaAPI
 
+from controlpanel.api.audit import router as audit
 from controlpanel.api.containers import router as looks
 from controlpanel.api.images import router as unused
+from controlpanel.api.quotas import router as quotas
+from controlpanel.api.volumes import router as volumes
 from controlpanel.base import rest
 from controlpanel.builds.api import router as builds
 from controlpanel.containers.api import router as containers
@@ -22,15 +25,23 @@ from controlpanel.containers.lifecycle_api import router as lifecycle
 from controlpanel.containers.resource_api import router as resources
 from controlpanel.execs.api import router as execs
 from controlpanel.files.api import router as files
+from controlpanel.files.volume_api import router as volume_files
 from controlpanel.images.api import router as images
 from controlpanel.images.registry_api import router as registries
+from controlpanel.metrics.api import router as metrics
+from controlpanel.networks.api import router as networks
+from controlpanel.networks.rules_api import router as network_rules
+from controlpanel.tenants import attempts
 from controlpanel.tenants.api import router as tenants
-from controlpanel.tenants.rest import Bearer, Session
-from engine.errors import NotFound
+from controlpanel.tenants.credentials_api import router as credentials
+from controlpanel.tenants.invitations_api import router as invitations
+from controlpanel.tenants.rest import Bearer, ClientCertificate, Session
+from engine.errors import EngineError, NotFound, PermissionDenied, QuotaExceeded
 
 _DESCRIPTION = (
     "The same acts as the pages and the Docker API, with the same rules. Send a bearer token (Settings → Tokens, or "
-    "./manage.py token create), or the session cookie with the header X-CSRFToken."
+    "./manage.py token create), come to the TLS port with a client's certificate, or send the session cookie with the header X-CSRFToken. "
+    "More than SLIPWAY_RATE_LIMIT requests a minute are answered 429 with Retry-After."
 )
 
 api = NinjaAPI(
@@ -39,23 +50,41 @@ api = NinjaAPI(
     description=_DESCRIPTION,
     openapi_url=None,
     docs_url=None,
-    auth=[Bearer(), Session()],
+    auth=[Bearer(), ClientCertificate(), Session()],
     renderer=rest.Orjson(),
     urls_namespace="rest",
 )
 rest.prepare(api)
+
+
+def _refused(_request: HttpRequest, error: EngineError) -> HttpResponse:
+    attempts.refused(error)
+    return rest.refuse(error)
+
+
+for refusal in (PermissionDenied, QuotaExceeded):
+    api.add_exception_handler(refusal, _refused)
 for tag, router in (
     ("tenants", tenants),
+    ("tenants", quotas),
+    ("tenants", credentials),
+    ("tenants", invitations),
     ("containers", containers),
     ("containers", lifecycle),
     ("containers", resources),
     ("containers", looks),
     ("containers", execs),
     ("files", files),
+    ("volumes", volumes),
+    ("volumes", volume_files),
     ("images", images),
     ("images", registries),
     ("images", unused),
     ("builds", builds),
+    ("networks", networks),
+    ("networks", network_rules),
+    ("traffic", metrics),
+    ("audit", audit),
 ):
     api.add_router("", router, tags=[tag])
 

@@ -6,12 +6,19 @@ Names are kept as text beside the tenant's number, not as foreign keys: the reco
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any
+from typing import Any, Final
 
+import orjson
 from django.db import models
 
-GENESIS = "0" * 64
+GENESIS: Final = "0" * 64
+
+# Record.result. An act that a host is asked for is recorded before it is asked, and nothing follows when it is done.
+DONE_AT_ONCE: Final = ""  # done, unless a later record ``about`` it says that it failed
+BEGUN: Final = "begun"  # a stream of bytes: one of the next two follows, unless the panel was killed meanwhile
+DONE: Final = "done"
+FAILED: Final = "failed"
+REFUSED: Final = "refused"  # by a role, a policy or a quota; ``detail["rule"]`` is which
 
 
 class RecordQuerySet(models.QuerySet["Record"]):
@@ -27,7 +34,7 @@ class RecordQuerySet(models.QuerySet["Record"]):
 
 
 class Record(models.Model):
-    """One act: who, through which door, from where, did what to which object."""
+    """One act: who, through which door, from where, did what to which object, and what came of it."""
 
     tenant_number = models.BigIntegerField()  # Tenant.pk; 0 = the platform itself
     number = models.BigIntegerField()  # 1, 2, … within the tenant
@@ -38,19 +45,29 @@ class Record(models.Model):
     verb = models.CharField(max_length=50)
     object = models.CharField(max_length=300)
     detail = models.JSONField(default=dict)
+    result = models.CharField(max_length=10, blank=True, default=DONE_AT_ONCE)
+    about = models.BigIntegerField(default=0)  # the number of an earlier record, whose result this is; 0: a record of its own
     hash = models.CharField(max_length=64)
 
     objects = RecordQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant_number", "number"], name="audit_one_record_per_number")]
-        indexes = [models.Index(fields=["tenant_number", "-time_ns"], name="audit_by_time")]
+        indexes = [
+            models.Index(fields=["tenant_number", "-time_ns"], name="audit_by_time"),
+            models.Index(fields=["tenant_number", "about"], condition=models.Q(about__gt=0), name="audit_outcomes"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.verb} {self.object}"
 
     def digest(self, previous: str) -> str:
-        """SHA-256 over the hash before and this record's own words, in hex."""
+        """SHA-256 over the hash before and this record's own words, in hex.
+
+        A record without result and about hashes as it did before there were these two: lists of other lengths never meet.
+        """
         words = [previous, self.tenant_number, self.number, self.time_ns, self.actor, self.door, self.address, self.verb]
-        text = json.dumps([*words, self.object, self.detail], separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        words += [self.object, self.detail]
+        if self.result or self.about:
+            words += [self.result, self.about]
+        return hashlib.sha256(orjson.dumps(words, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Command(BaseCommand):
-    """Subclasses have ``verbs``: a method ``add_<verb>(parser)`` and one ``do_<verb>(options)`` each."""
+    """Subclasses have ``verbs``: a method ``add_<verb>(parser)`` and one ``do_<verb>(options)`` each, with _ for a hyphen."""
 
     verbs: tuple[str, ...] = ()
     requires_system_checks: list[str] = []
@@ -25,12 +25,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="verb", required=True, metavar="|".join(self.verbs), parser_class=argparse.ArgumentParser)
         for verb in self.verbs:
-            method = getattr(self, f"do_{verb}")
-            getattr(self, f"add_{verb}")(words.add_parser(verb, help=method.__doc__, description=method.__doc__))
+            method, add = (getattr(self, f"{what}_{verb.replace('-', '_')}") for what in ("do", "add"))
+            add(words.add_parser(verb, help=method.__doc__, description=method.__doc__))
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
-            getattr(self, f"do_{options['verb']}")(options)
+            getattr(self, f"do_{options['verb'].replace('-', '_')}")(options)
         except EngineError as error:
             self._refuse(error.message)
         except OperationalError as error:

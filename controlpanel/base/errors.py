@@ -26,6 +26,15 @@ def http_status(error: errors.EngineError) -> int:
     return STATUS.get(type(error), 500)
 
 
+def headers(error: errors.EngineError) -> dict[str, str]:
+    """What belongs to the refusal beside its status."""
+    if isinstance(error, errors.Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.RateLimited):
+        return {"Retry-After": str(error.detail.get("retry_after_s", 1))}
+    return {}
+
+
 def rest_body(error: errors.EngineError) -> dict[str, Any]:
     """The body of a REST refusal: ``{"error": {"code", "message", "detail"}}``."""
     return {"error": error.to_json()}

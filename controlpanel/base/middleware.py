@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 
 from controlpanel.base import errors as http
 from controlpanel.base import rest
-from engine.errors import EngineError, Unauthenticated
+from engine.errors import EngineError
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -95,8 +95,8 @@ class EngineErrors(MiddlewareMixin):
                 response = render(request, "errors/error.html", {"error": error, "status": status}, status=status)
             except TemplateDoesNotExist:
                 response = HttpResponse(error.message, content_type="text/plain; charset=utf-8", status=status)
-        if isinstance(error, Unauthenticated):
-            response.headers["WWW-Authenticate"] = "Bearer"
+        for name, value in http.headers(error).items():
+            response.headers[name] = value
         return response
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

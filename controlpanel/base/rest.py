@@ -18,7 +18,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.renderers import BaseRenderer
 from pydantic import ConfigDict
 
-from controlpanel.base.errors import STATUS, http_status, rest_body
+from controlpanel.base.errors import STATUS, headers, http_status, rest_body
 from engine import errors
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,8 @@ def lines(chunks: AsyncIterator[bytes]) -> StreamingHttpResponse:
 
 
 def refuse(error: errors.EngineError) -> HttpResponse:
-    response = HttpResponse(orjson.dumps(rest_body(error)), status=http_status(error), content_type="application/json; charset=utf-8")
-    if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    kind = "application/json; charset=utf-8"
+    return HttpResponse(orjson.dumps(rest_body(error)), status=http_status(error), content_type=kind, headers=headers(error))
 
 
 def refuse_status(status: int, message: str) -> HttpResponse:

@@ -22,6 +22,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from controlpanel.base import precedence
+from controlpanel.base.precedence import Precedence
+
 SLOTS: Final = max(2, os.cpu_count() or 1)
 RECENT_S: Final = 1.0  # for so long a tenant that has acted counts as one that acts
 HOLD_S: Final = 0.5
@@ -40,8 +43,9 @@ class _Tenant:
 class Turns:
     """Of one event loop."""
 
-    def __init__(self, slots: int = SLOTS) -> None:
+    def __init__(self, slots: int = SLOTS, precedence: Precedence | None = None) -> None:
         self._slots = slots
+        self._precedence = precedence or Precedence()
         self._tenants: dict[int, _Tenant] = {}
         self._later: asyncio.TimerHandle | None = None
 
@@ -49,12 +53,15 @@ class Turns:
     async def turn(self, tenant_id: int) -> AsyncIterator[None]:
         tenant = self._tenants.setdefault(tenant_id, _Tenant())
         await self._enter(tenant)
+        began = time.monotonic()
+        self._precedence.begin_turn(tenant_id)
         held = True
 
         def give_back() -> None:
             nonlocal held
             if held:
                 held = False
+                self._precedence.end_turn(tenant_id, time.monotonic() - began)
                 self._leave(tenant)
 
         timer = asyncio.get_running_loop().call_later(HOLD_S, give_back)
@@ -120,5 +127,5 @@ def turn(tenant_id: int) -> contextlib.AbstractAsyncContextManager[None]:
     loop = asyncio.get_running_loop()
     found = _turns.get(loop)
     if found is None:
-        found = _turns[loop] = Turns()
+        found = _turns[loop] = Turns(precedence=precedence.of_loop())
     return found.turn(tenant_id)

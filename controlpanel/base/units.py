@@ -35,6 +35,14 @@ def parse_nano_cpus(text: str) -> int:
     return int(cpus * 1_000_000_000)
 
 
+def parse_count(text: str) -> int:
+    """``12``; the caller says whether it may be negative."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise InvalidArgument(f"invalid number: '{text}'")
+    return int(text)
+
+
 def parse_lifetime(text: str) -> timedelta | None:
     """``30d``, ``12h``, ``90m``, ``45s``, ``2w``; empty = for ever."""
     if not text:

@@ -54,6 +54,9 @@ class BuildIn(Asked):
     args: dict[str, str | None] = {}
     labels: dict[str, str] = {}
     secrets: dict[str, str] = Field({}, description="Of RUN --mount=type=secret, by id: in no image, history, log or cache.")
+    ssh: dict[str, str] = Field(
+        {}, description="Private keys of RUN --mount=type=ssh, by id (default): steps can use them and not read them."
+    )
     target: str = ""
     platform: str = ""
     network: str = Field("", description="none: its commands have no network.")
@@ -112,7 +115,8 @@ async def build_upload(
         dockerfile=dockerfile,
         args=asking.pairs(arg, "arg"),
         labels=asking.pairs(label, "label"),
-        hidden=asking.hidden_of(request.headers.get("X-Build-Secrets", "")),
+        hidden=asking.hidden_of(request.headers, "X-Build-Secrets"),
+        keys=asking.hidden_of(request.headers, "X-Build-Ssh"),
         target=target,
         platform=platform,
         network=network,
@@ -135,6 +139,7 @@ async def build_address(request: HttpRequest, tenant: str, payload: BuildIn) -> 
         args=payload.args,
         labels=payload.labels,
         hidden=payload.secrets,
+        keys=payload.ssh,
         target=payload.target,
         platform=payload.platform,
         network=payload.network,

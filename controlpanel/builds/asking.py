@@ -24,23 +24,22 @@ def request_of(
     args: Mapping[str, str | None] | None = None,
     labels: Mapping[str, str] | None = None,
     hidden: Mapping[str, str] | None = None,
+    keys: Mapping[str, str] | None = None,
     target: str = "",
     platform: str = "",
     network: str = "",
     no_cache: bool = False,
     pull: bool = False,
 ) -> BuildRequest:
-    """``remote``: "" = the context is uploaded; ``hidden``: secrets of RUN --mount=type=secret, by id. InvalidArgument."""
+    """``remote``: "" = the context is uploaded; ``hidden``, ``keys``: of RUN --mount=type=secret and =ssh, by id. InvalidArgument."""
     tenant = actor.tenant
     assert tenant is not None
     if network not in ("", "default", "none"):
         raise InvalidArgument(f"network {network!r} is not for builds: default and none are")
-    kept = {name: base64.b64encode(value.encode()).decode() for name, value in (hidden or {}).items()}
-    for name, value in kept.items():
-        check_secret(name, value)
     return BuildRequest(
         id=secrets.token_hex(16),
-        secrets=kept,
+        secrets=_kept(hidden or {}),
+        ssh=_kept(keys or {}),
         tenant=tenant.name,
         tags=tuple(map(_tag, refs)),
         dockerfile=dockerfile or DOCKERFILE,
@@ -53,6 +52,13 @@ def request_of(
         no_cache=no_cache,
         pull=pull,
     )
+
+
+def _kept(texts: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+    for name, value in kept.items():
+        check_secret(name, value)
+    return kept
 
 
 def _tag(name: str) -> str:
@@ -73,16 +79,17 @@ def pairs(words: Sequence[str], what: str) -> dict[str, str]:
     return found
 
 
-def hidden_of(header: str) -> dict[str, str]:
-    """Of the header X-Build-Secrets: base64 (of either alphabet) of JSON, {id: text}. Not a parameter: addresses are logged."""
+def hidden_of(headers: Mapping[str, str], name: str) -> dict[str, str]:
+    """Of a header: base64 (of either alphabet) of JSON, {id: text}. Not a parameter: addresses are logged."""
+    header = headers.get(name, "")
     if not header:
         return {}
     try:
         found = json.loads(base64.b64decode(header.replace("-", "+").replace("_", "/") + "==", validate=False))
     except (ValueError, binascii.Error, RecursionError):
-        raise InvalidArgument("X-Build-Secrets is not base64 of JSON") from None
+        raise InvalidArgument(f"{name} is not base64 of JSON") from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise InvalidArgument("X-Build-Secrets: {id: text} is needed")
+        raise InvalidArgument(f"{name}: {{id: text}} is needed")
     return found
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from django.db import models
+from django.db.models import Q
 
 from controlpanel.tenants.models import TenantQuerySet
+from controlpanel.tenants.quota import ledger
+from controlpanel.tenants.quota.resources import BUILD_MINUTES, BUILDS
+
+DAY_NS: Final = 86_400 * 1_000_000_000
 
 
 class Build(models.Model):
@@ -30,6 +36,7 @@ class Build(models.Model):
     image_id = models.CharField(max_length=71, blank=True, default="")
     began_ns = models.BigIntegerField()
     ended_ns = models.BigIntegerField(default=0)
+    record = models.BigIntegerField(default=0)  # of the audit, in the tenant's chain
 
     everywhere: models.Manager[Any] = models.Manager()
     objects = TenantQuerySet["Build"]()
@@ -37,7 +44,23 @@ class Build(models.Model):
     class Meta:
         base_manager_name = "everywhere"
         default_manager_name = "everywhere"
-        indexes = [models.Index(fields=["tenant", "-began_ns"], name="builds_by_time")]
+        indexes = [
+            models.Index(fields=["tenant", "-began_ns"], name="builds_by_time"),
+            models.Index(fields=["tenant", "state", "ended_ns", "began_ns"], name="builds_of_tenant"),
+        ]
 
     def __str__(self) -> str:
         return self.build_id[:12]
+
+
+def seconds_today(tenant_id: int) -> int:
+    """That the tenant's builds have taken since midnight, UTC, with those that run."""
+    now = time.time_ns()
+    midnight = now - now % DAY_NS
+    today = Build.everywhere.filter(tenant_id=tenant_id).filter(Q(state=Build.RUNNING) | Q(ended_ns__gt=midnight))
+    spans = today.values_list("began_ns", "ended_ns")
+    return sum((ended or now) - max(began, midnight) for began, ended in spans) // 1_000_000_000
+
+
+ledger.counted(BUILDS, Build, "COUNT(*)", where=f"state = '{Build.RUNNING}'")
+ledger.counted_by(BUILD_MINUTES, lambda tenant_id: seconds_today(tenant_id) // 60)

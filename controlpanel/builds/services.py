@@ -11,20 +11,24 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
 
 from controlpanel.audit import services as audit
-from controlpanel.base import database, live
+from controlpanel.audit.models import BEGUN
+from controlpanel.base import database, live, statements
 from controlpanel.builds import logs
-from controlpanel.builds.models import Build
+from controlpanel.builds.models import DAY_NS, Build, seconds_today
 from controlpanel.hosts import streams, tenants
-from controlpanel.images import rows
+from controlpanel.images import charged, rows
 from controlpanel.images.pulling import Credentials
 from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.permissions import require
+from controlpanel.tenants.quota import ledger
+from controlpanel.tenants.quota.resources import BUILD_MINUTES, BUILDS
 from engine import errors
 from engine.model import codec
 from engine.model.build import BuildRequest
@@ -64,13 +68,19 @@ async def run(
     require(actor, "image.build")
     tenant = actor.tenant
     assert tenant is not None
+    if seconds_left := await database.run(_seconds_left, tenant):
+        request = replace(request, time_limit_s=min(request.time_limit_s or seconds_left, seconds_left))
     await tenants.ensure(tenant)
     credentials = {host: asdict(each) for host, each in (registries or {}).items()}
     _ok, reader, writer = await streams.open_stream(
         "build", tenant.name, request.id, request=codec.to_json(request), registries=credentials
     )
     running = _Running(writer)
-    build = await database.run(_begin, actor, request, client_id)
+    try:
+        build = await database.run(_begin, actor, request, client_id)
+    except BaseException:
+        writer.transport.abort()  # which is the end of it on the host, too
+        raise
     _running[request.id] = running
     upload = asyncio.ensure_future(_upload(body, writer))
     outcome = _Outcome(build)
@@ -146,9 +156,10 @@ async def prune(actor: Actor, filters: Mapping[str, Sequence[str]]) -> dict[str,
     tenant = actor.tenant
     assert tenant is not None
     words = {name: list(values) for name, values in filters.items()}
-    ok, _reader, writer = await streams.open_stream("build_prune", tenant.name, "", answer_within_s=300.0, filters=words)
-    writer.transport.abort()
-    await database.run(_pruned, actor, ok)
+    async with audit.recorded(actor, "image.build_prune", tenant.name, filters=words) as act:
+        ok, _reader, writer = await streams.open_stream("build_prune", tenant.name, "", answer_within_s=300.0, filters=words)
+        writer.transport.abort()
+        await database.run(act.done, steps=len(ok["caches"]), bytes=ok["bytes"])
     return ok
 
 
@@ -157,9 +168,16 @@ async def usage(actor: Actor) -> list[dict[str, Any]]:
     require(actor, "image.view")
     tenant = actor.tenant
     assert tenant is not None
-    ok, _reader, writer = await streams.open_stream("build_usage", tenant.name, "")
-    writer.transport.abort()
-    steps: list[dict[str, Any]] = ok["steps"]
+    ok, reader, writer = await streams.open_stream("build_usage", tenant.name, "")
+    steps: list[dict[str, Any]] = []
+    try:
+        while len(steps) < ok["steps"]:
+            line = await reader.readline()
+            if not line:
+                raise errors.Unavailable("the host's agent went away: try again in a moment")
+            steps += orjson.loads(line)["steps"]
+    finally:
+        writer.transport.abort()
     return steps
 
 
@@ -171,7 +189,7 @@ class _Outcome:
 
     def __init__(self, build: Build) -> None:
         self.build = build
-        self.state, self.error, self.image_id = Build.CANCELLED, CANCELLED, ""
+        self.state, self.error = Build.CANCELLED, CANCELLED
         self.log = logs.LogWriter(build.build_id)
 
 
@@ -181,8 +199,9 @@ async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Fut
         if line.get("images"):
             await database.run(_pulled, actor, line["images"])
         if "built" in line:
-            outcome.state, outcome.error, outcome.image_id = Build.DONE, "", line["built"]["record"]["id"]
+            outcome.state, outcome.error = Build.FAILED, "the image was built, and could not be recorded: build it again"
             await database.run(_built, actor, outcome.build, line["built"])
+            outcome.state = Build.DONE
             return
         if "images" in line:
             continue
@@ -201,7 +220,8 @@ async def _end(outcome: _Outcome, upload: asyncio.Future[None]) -> None:
     if outcome.state == Build.CANCELLED:
         outcome.log.write({"error": f"{CANCELLED}\n"})
     outcome.log.close()
-    await database.run(_finish, outcome.build, outcome.state, outcome.error, outcome.image_id)
+    if outcome.state != Build.DONE:
+        await database.run(_finish, outcome.build, outcome.state, outcome.error, "")
 
 
 async def _upload(body: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:
@@ -227,6 +247,15 @@ async def _nothing() -> AsyncIterator[bytes]:
 # -- rows ------------------------------------------------------------------------------------------
 
 
+def _seconds_left(tenant: Tenant) -> int:
+    """That a build may take today; 0 = without a quota. QuotaExceeded when there are none, or no room for an image."""
+    charged.check_room(tenant)
+    account = ledger.account(tenant.pk)
+    account.admit({BUILD_MINUTES: 1})
+    minutes = account.limit(BUILD_MINUTES)
+    return max(1, minutes * 60 - seconds_today(tenant.pk)) if minutes else 0
+
+
 def _begin(actor: Actor, request: BuildRequest, client_id: str) -> Build:
     tenant = actor.tenant
     assert tenant is not None
@@ -250,35 +279,45 @@ def _begin(actor: Actor, request: BuildRequest, client_id: str) -> Build:
         door=actor.door_name,
         began_ns=time.time_ns(),
     )
-    build.save(force_insert=True)
-    audit.record(actor, "image.build", _shown(build), build=build.build_id)
+    ledger.account(tenant.pk).admit({BUILDS: 1})
+    record = audit.record(actor, "image.build", _shown(build), result=BEGUN, build=build.build_id, source=build.source, **build.words)
+    build.record = record.number
+    statements.insert(build)
     _forget_old(tenant.pk)
     _tell(build)
     return build
 
 
 def _forget_old(tenant_id: int) -> None:
-    old = Build.everywhere.filter(tenant_id=tenant_id).exclude(state=Build.RUNNING).order_by("-began_ns")[KEPT:]
-    for build in list(old):
-        build.delete()
-        logs.remove(build.build_id)
+    """Beyond KEPT; but not those of a day, whose minutes count."""
+    ended, since_ns = Build.everywhere.filter(tenant_id=tenant_id).exclude(state=Build.RUNNING), time.time_ns() - DAY_NS
+    beyond = ended.order_by("-began_ns").values_list("build_id", "ended_ns")[KEPT:]
+    old = [build_id for build_id, ended_ns in beyond if ended_ns < since_ns]
+    if old:
+        Build.everywhere.filter(build_id__in=old).delete()
+    for build_id in old:
+        logs.remove(build_id)
 
 
 def _finish(build: Build, state: str, error: str, image_id: str) -> None:
-    found = Build.everywhere.filter(pk=build.pk, state=Build.RUNNING)
-    if found.update(state=state, error=error[:4000], image_id=image_id, ended_ns=time.time_ns()):
-        build.state = state
+    build.state, build.error, build.image_id, build.ended_ns = state, error[:4000], image_id, time.time_ns()
+    if statements.update(build, "state", "error", "image_id", "ended_ns", only_if=("state", Build.RUNNING)):
+        who = audit.Named(build.tenant_id, build.actor, "", build.door)
+        failure = None if state == Build.DONE else errors.FailedPrecondition(build.error or state)
+        detail = {"image_id": image_id} if image_id else {}
+        audit.outcome(build.record, who, "image.build", _shown(build), failure, build=build.build_id, **detail)
         _tell(build)
 
 
 def _built(actor: Actor, build: Build, item: dict[str, Any]) -> None:
-    """The image is the tenant's from here on; Docker tells of its names."""
+    """The image is the tenant's from here on, and the build is done; Docker tells of its names."""
     record = rows.record_from(item["record"])
     row = rows.put(actor.tenant_number, record)
     for ref in item["refs"]:
         if rows.point(row, ref, time_ns=item.get("time_ns", 0)) or ref in build.tags:
             rows.tell(actor.tenant_number, "tag", record.id, ref)
     rows.remind(actor.tenant_number)
+    _finish(build, Build.DONE, "", record.id)
 
 
 def _pulled(actor: Actor, images: Sequence[dict[str, Any]]) -> None:
@@ -303,10 +342,6 @@ def _named(actor: Actor, build_id: str) -> Build:
 
 def _cancelled(actor: Actor, build: Build) -> None:
     audit.record(actor, "image.build_cancel", _shown(build), build=build.build_id)
-
-
-def _pruned(actor: Actor, ok: dict[str, Any]) -> None:
-    audit.record(actor, "image.build_prune", f"{len(ok['caches'])} steps", bytes=ok["bytes"])
 
 
 def lost() -> None:

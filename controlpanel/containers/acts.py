@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from controlpanel.containers import rows
@@ -33,7 +34,17 @@ def named(row: Container) -> dict[str, Any]:
     return {"tenant": row.spec["tenant"], "id": row.engine_id}
 
 
-def begin(actor: Actor, row: Container, verb: str, task: str, **payload: Any) -> Operation:
-    """Operation row and audit record; ``operations.ask`` it when the transaction is committed."""
+def begin(
+    actor: Actor,
+    row: Container,
+    verb: str,
+    task: str,
+    *,
+    reserved: operations.Reserved | None = None,
+    detail: Mapping[str, Any] | None = None,
+    **payload: Any,
+) -> Operation:
+    """Operation row and audit record, with ``detail``; ``operations.ask`` it when the transaction is committed."""
     host = queries.local_host() if row.host_id == queries.local_host().pk else row.host
-    return operations.begin(actor, host, verb=f"container.{verb}", object=row.name, task=task, key=row.engine_id, payload=payload)
+    words = {"verb": f"container.{verb}", "object": row.name, "task": task, "key": row.engine_id}
+    return operations.begin(actor, host, **words, payload=payload, reserved=reserved, detail=detail)

@@ -1,72 +1,148 @@
-"""May this container be, may it run: the tenant's limits against what is asked. A refusal names the rule and the figures.
+"""May this container be, may it run: what it takes of its tenant's and its project's quota, for the ledger to admit.
 
+cpu, memory, swap, processes and ports are taken by what runs: a container that was stopped keeps none. Its layer keeps its size.
 The kernel holds the wall around the whole tenant whatever is admitted here; admission is for an early and honest answer.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from django.db.models import Sum
-
 from controlpanel.containers.models import Container
+from controlpanel.tenants import ports, projects
 from controlpanel.tenants.models import Tenant
+from controlpanel.tenants.quota import disk, ledger
+from controlpanel.tenants.quota.resources import CONTAINERS, CPU, DISK, MEMORY, PIDS, PORTS, SWAP, VOLUMES
+from controlpanel.volumes.models import Volume
 from engine.errors import QuotaExceeded
-from engine.model.container import ContainerSpec, Status
+from engine.model.container import ContainerSpec
+from engine.model.network import PortBinding
+from engine.model.resources import Resources
+from engine.model.volume import VOLUME, MountSpec, VolumeSpec
 
-_RUNNING: Final = (Status.RUNNING.value, Status.PAUSED.value)
-_RESOURCES: Final = (  # of the tenant and of the container
-    ("memory_bytes", "memory_bytes", "memory", "bytes"),
-    ("nano_cpus", "nano_cpus", "cpu", "billionths of a CPU"),
-    ("pids", "pids", "pids", "processes"),
-)
+_PERIOD_US: Final = 100_000  # of the kernel, where none is named
+_COLUMNS: Final = {CPU: "nano_cpus", MEMORY: "memory_bytes", SWAP: "swap_bytes", PIDS: "pids", PORTS: "ports"}
 
 
-def admit_create(tenant: Tenant, spec: ContainerSpec) -> None:
-    """Not more containers than the limit, and none that could never start."""
-    if tenant.containers_max:
-        used = Container.everywhere.filter(tenant=tenant).count()
-        if used >= tenant.containers_max:
-            raise _exceeded(tenant, "containers", "containers", tenant.containers_max, used, 1)
-    asked = {
-        "memory_bytes": spec.resources.memory_bytes,
-        "nano_cpus": spec.resources.nano_cpus,
-        "pids": spec.resources.pids_limit,
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admitted:
+    """``spec`` with a size wherever the quota needs one; volumes that it makes, which have no row yet."""
+
+    spec: ContainerSpec
+    project_id: int | None
+    new_volumes: int
+    new_volume_bytes: int
+
+
+def admit_create(tenant: Tenant, spec: ContainerSpec) -> Admitted:
+    """Not more containers, volumes and disk than the limits, and none that could never start. In the transaction that writes the row."""
+    account = ledger.account(tenant.pk, projects.name_of(spec.labels))
+    running = _running(columns_of(spec))
+    account.check_alone(running)
+    account.check_declared(running)
+    new = _new_volumes(tenant, spec.mounts)
+    sizes = disk.sizes(account, {"": _layer(spec), **{name: each.size_bytes for name, each in new.items() if _takes_disk(each)}})
+    asked = {CONTAINERS: 1, VOLUMES: len(new), DISK: sum(sizes.values())}
+    with disk.explained(account):
+        account.admit(asked)
+    layer = sizes.pop("")
+    spec = dataclasses.replace(
+        spec,
+        layer_size_bytes=layer,
+        layer_size_is_part=layer != spec.layer_size_bytes,
+        mounts=tuple(_sized(mount, sizes) for mount in spec.mounts),
+    )
+    return Admitted(spec, account.project_id, len(new), sum(sizes.values()))
+
+
+def _layer(spec: ContainerSpec) -> int:
+    """Bytes, or disk.NONE of one that nobody can write to."""
+    return disk.NONE if spec.read_only_rootfs and not spec.layer_size_bytes else spec.layer_size_bytes
+
+
+def _new_volumes(tenant: Tenant, mounts: Iterable[MountSpec]) -> dict[str, VolumeSpec]:
+    named = {
+        mount.source: VolumeSpec(tenant=tenant.name, name=mount.source, options=mount.options) for mount in mounts if mount.type == VOLUME
     }
-    for limit_name, field, rule, unit in _RESOURCES:
-        limit = getattr(tenant, limit_name)
-        if limit and asked[field] > limit:
-            raise _exceeded(tenant, rule, unit, limit, 0, asked[field])
+    if named:
+        for name in Volume.everywhere.filter(tenant=tenant, name__in=list(named)).values_list("name", flat=True):
+            del named[name]
+    return named
 
 
-def admit_start(tenant: Tenant, row: Container) -> None:
-    """What runs and has limits of its own, with this one, stays within the tenant's."""
-    limited = [(getattr(tenant, name), field, rule, unit) for name, field, rule, unit in _RESOURCES]
-    relevant = [entry for entry in limited if entry[0] and getattr(row, entry[1])]
-    if not relevant:
-        return
-    running = Container.everywhere.filter(tenant=tenant, status__in=_RUNNING).exclude(pk=row.pk)
-    sums = running.aggregate(**{field: Sum(field, default=0) for _limit, field, _rule, _unit in relevant})
-    for limit, field, rule, unit in relevant:
-        if sums[field] + getattr(row, field) > limit:
-            raise _exceeded(tenant, rule, unit, limit, sums[field], getattr(row, field))
+def _takes_disk(volume: VolumeSpec) -> bool:
+    return not volume.in_memory and not volume.folder
 
 
-def admit_update(tenant: Tenant, row: Container) -> None:
-    """``row`` carries the new limits, not written yet: none that could never start, and room for them where it runs."""
-    for limit_name, field, rule, unit in _RESOURCES:
-        limit = getattr(tenant, limit_name)
-        if limit and getattr(row, field) > limit:
-            raise _exceeded(tenant, rule, unit, limit, 0, getattr(row, field))
-    if row.to_state().has_process:
-        admit_start(tenant, row)
+def _sized(mount: MountSpec, sizes: Mapping[str, int]) -> MountSpec:
+    if mount.type != VOLUME or not sizes.get(mount.source) or "size" in mount.options:
+        return mount
+    return dataclasses.replace(mount, options={**mount.options, "size": str(sizes[mount.source])})
 
 
-def _exceeded(tenant: Tenant, rule: str, unit: str, limit: int, used: int, asked: int) -> QuotaExceeded:
-    return QuotaExceeded(
-        f"quota of tenant {tenant.name}: {rule} is limited to {limit} {unit}, {used} are in use and {asked} more were asked",
-        rule=f"quota.{rule}",
-        limit=limit,
-        used=used,
+def columns_of(spec: ContainerSpec) -> dict[str, int]:
+    """What the row says it takes, by column."""
+    return {**resource_columns(spec.resources), "layer_bytes": spec.layer_size_bytes, "ports": len(spec.ports)}
+
+
+def resource_columns(resources: Resources) -> dict[str, int]:
+    cpus = resources.nano_cpus or resources.cpu_quota_us * 1_000_000_000 // (resources.cpu_period_us or _PERIOD_US)
+    both = resources.memory_swap_bytes or 2 * resources.memory_bytes
+    return {
+        "nano_cpus": cpus,
+        "memory_bytes": resources.memory_bytes,
+        "swap_bytes": max(0, both - resources.memory_bytes) if resources.memory_bytes else 0,
+        "pids": max(0, resources.pids_limit),
+    }
+
+
+def _running(columns: Mapping[str, int]) -> dict[str, int]:
+    """By resource."""
+    return {name: columns[column] for name, column in _COLUMNS.items() if column in columns}
+
+
+def admit_ports(tenant: Tenant, bindings: Sequence[PortBinding]) -> tuple[PortBinding, ...]:
+    """As the host is asked for them: a tenant that may publish some ports only gets "any free one" from the widest range of these."""
+    allowed = ports.parse(tenant.published_ports)
+    if allowed == ports.ALL:
+        return tuple(bindings)
+    return tuple(_admitted(tenant, allowed, binding) for binding in bindings)
+
+
+def _admitted(tenant: Tenant, allowed: ports.Ranges, binding: PortBinding) -> PortBinding:
+    if not binding.host_port and allowed:
+        first, last = max(allowed, key=lambda bounds: bounds[1] - bounds[0])
+        return dataclasses.replace(binding, host_port=first, host_port_end=last if last > first else 0)
+    if ports.holds(allowed, binding.host_port, binding.host_port_end or binding.host_port):
+        return binding
+    asked = f"{binding.host_port}-{binding.host_port_end}" if binding.host_port_end else str(binding.host_port or "any")
+    may = f"it may publish {tenant.published_ports}" if allowed else "it may publish none"
+    raise QuotaExceeded(
+        f"quota of tenant {tenant.name}: ports of the host are limited, {may}; asked was {asked}/{binding.protocol}",
+        rule="quota.ports",
+        limit=tenant.published_ports,
         asked=asked,
     )
+
+
+def admit_start(row: Container) -> None:
+    """What runs, with this one, stays within the limits. One that runs already has its part."""
+    if row.takes_as_running:
+        return
+    account = ledger.account(row.tenant_id, projects.name_of(row.spec.get("labels") or {}))
+    running = _running({column: getattr(row, column) for column in _COLUMNS.values()})
+    account.check_declared(running)
+    account.admit(running)
+
+
+def admit_change(row: Container, columns: Mapping[str, int]) -> None:
+    """New values for some of its columns, not written yet: none that could never start, and room for what grows."""
+    account = ledger.account(row.tenant_id, projects.name_of(row.spec.get("labels") or {}))
+    before = {column: getattr(row, column) for column in _COLUMNS.values()}
+    more = {name: count for name, count in _running(columns).items() if count > before[_COLUMNS[name]]}
+    account.check_alone(more)
+    account.check_declared(_running({column: value for column, value in columns.items() if value != before.get(column, value)}))
+    grown = {name: count - before[_COLUMNS[name]] for name, count in more.items()} if row.takes_as_running else {}
+    account.admit({**grown, DISK: columns.get("layer_bytes", row.layer_bytes) - row.layer_bytes})

@@ -10,10 +10,13 @@ from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
 from controlpanel.base.rest import Asked
-from controlpanel.containers import log_search, logs, projection, services
+from controlpanel.containers import endpoints, log_search, logs, networking, ports, projection, services
 from controlpanel.containers.creation import ContainerIn, to_docker
 from controlpanel.containers.projection import ContainerView
+from controlpanel.networks.builtin import BRIDGE, network_id
 from controlpanel.tenants.rest import actor
+from engine.model import codec
+from engine.model.network import EndpointState
 from engine.model.signals import signal_number
 
 router = Router()
@@ -21,11 +24,36 @@ _LIST = "/tenants/{tenant}/containers"
 _ONE = "/tenants/{tenant}/containers/{name}"
 
 
+class PortOut(Schema):
+    """``host_ip`` empty: every address of the host. ``host_port`` 0: any free one, when it starts."""
+
+    container_port: int
+    protocol: Literal["tcp", "udp", "sctp"]
+    host_ip: str
+    host_port: int
+    host_port_end: int
+
+
+class EndpointOut(Schema):
+    """Its part in a network; addresses are empty unless it runs."""
+
+    network: str
+    network_id: str
+    interface: str
+    ip_address: str
+    ipv6_address: str
+    mac_address: str
+    gateway: str
+    ipv6_gateway: str
+    aliases: list[str]
+
+
 class ContainerOut(Schema):
     """Limits of 0 are no limits; times are null until they have come."""
 
     id: str
     name: str
+    project: str = Field(description="Empty: none.")
     image: str
     image_id: str
     command: list[str]
@@ -39,9 +67,12 @@ class ContainerOut(Schema):
     finished_at: datetime | None
     network: str
     ip_address: str
+    networks: list[EndpointOut]
+    ports: list[PortOut]
     memory_bytes: int
     nano_cpus: int
     pids_limit: int
+    layer_size_bytes: int = Field(description="What it may write beside its volumes; 0: as much as the host allows.")
     labels: dict[str, str]
     tty: bool
     auto_remove: bool
@@ -88,9 +119,9 @@ class UsageOut(Schema):
 
 
 @router.get(_LIST, response=list[ContainerOut], summary="All containers, newest first")
-async def list_containers(request: HttpRequest, tenant: str, status: str = "", image: str = "") -> list[dict[str, Any]]:
+async def list_containers(request: HttpRequest, tenant: str, status: str = "", image: str = "", project: str = "") -> list[dict[str, Any]]:
     who = await actor(request, tenant, "container.view")
-    views = await projection.containers(who)
+    views = [view for view in await projection.containers(who) if not project or view.project == project]
     return [shown(view) for view in views if (not status or view.status.value == status) and (not image or view.image == image)]
 
 
@@ -208,6 +239,7 @@ def shown(view: ContainerView) -> dict[str, Any]:
     return {
         "id": view.id,
         "name": view.name,
+        "project": view.project,
         "image": view.image,
         "image_id": view.image_id,
         "command": list(spec.args),
@@ -219,11 +251,14 @@ def shown(view: ContainerView) -> dict[str, Any]:
         "created_at": _moment(view.created_at_ns),
         "started_at": _moment(state.started_at_ns),
         "finished_at": _moment(state.finished_at_ns),
-        "network": spec.network_mode,
-        "ip_address": state.ip_address,
+        "network": networking.shown_mode(str(view.docker_host_config.get("NetworkMode") or ""), spec.network_mode),
+        "ip_address": state.ip_address or next((each.ip_address for each in endpoints.current(spec, state) if each.ip_address), ""),
+        "networks": [_endpoint(view, each) for each in endpoints.current(spec, state)],
+        "ports": shown_ports(view),
         "memory_bytes": spec.resources.memory_bytes,
         "nano_cpus": spec.resources.nano_cpus,
         "pids_limit": spec.resources.pids_limit,
+        "layer_size_bytes": spec.layer_size_bytes,
         "labels": spec.labels,
         "tty": spec.tty,
         "auto_remove": spec.auto_remove,
@@ -233,6 +268,25 @@ def shown(view: ContainerView) -> dict[str, Any]:
         "restart_count": state.restart_count,
         "health": state.health.status if state.health else "none",
         "host": view.host,
+    }
+
+
+def shown_ports(view: ContainerView) -> list[dict[str, Any]]:
+    return [codec.to_json(binding) for binding in ports.current(view.spec, view.state)]
+
+
+def _endpoint(view: ContainerView, endpoint: EndpointState) -> dict[str, Any]:
+    number = endpoint.spec.network_id
+    return {
+        "network": endpoints.network_name(number, view.network_names),
+        "network_id": number or network_id(view.spec.tenant, BRIDGE),
+        "interface": endpoint.interface,
+        "ip_address": endpoint.ip_address,
+        "ipv6_address": endpoint.ipv6_address,
+        "mac_address": endpoint.mac_address,
+        "gateway": endpoint.gateway,
+        "ipv6_gateway": endpoint.ipv6_gateway,
+        "aliases": list(endpoint.spec.aliases),
     }
 
 

@@ -30,6 +30,7 @@ class UpdateIn(Asked):
     cpuset_mems: str | None = Field(None, examples=["0"])
     pids_limit: int | None = Field(None, description="0: no limit of its own.")
     blkio_weight: int | None = Field(None, description="10 to 1000.")
+    layer_size: Size | None = Field(None, description="Of one that was made with a size; not in Docker.", examples=["20g"])
     restart: RestartIn | None = None
 
 
@@ -41,6 +42,8 @@ def to_docker(asked: UpdateIn, swap_bytes: int) -> dict[str, Any]:
         body["MemorySwap"] = 2 * body["Memory"]
     if asked.cpus is not None:
         body["NanoCpus"] = units.parse_nano_cpus(str(asked.cpus))
+    if asked.layer_size is not None:
+        body["StorageOpt"] = {"size": str(size_bytes(asked.layer_size))}
     if asked.restart is not None:
         body["RestartPolicy"] = {"Name": asked.restart.name, "MaximumRetryCount": asked.restart.maximum_retries}
     return body

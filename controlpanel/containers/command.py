@@ -9,8 +9,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from controlpanel.containers import endpoints, ports
 from controlpanel.containers.projection import ContainerView
 from engine.health import go_duration
+from engine.model.network import DEFAULT, EndpointSpec, PortBinding
 
 _FLAGS: Final = (  # of HostConfig: member, flag, what the client sends without it
     ("Memory", "--memory", 0),
@@ -54,17 +56,48 @@ def run_command(view: ContainerView, image_config: Mapping[str, Any]) -> str:
     words += ["-i"] if config.get("OpenStdin") else []
     words += ["--rm"] if host.get("AutoRemove") else []
     words += _restart(host.get("RestartPolicy") or {})
-    words += ["--network", view.spec.network_mode] if view.spec.network_mode != "bridge" else []
+    words += _networks(view)
     words += ["--cpus", f"{host['NanoCpus'] / 1e9:.9g}"] if host.get("NanoCpus") else []
     words += [item for member, flag, unsaid in _FLAGS if (host.get(member) or unsaid) != unsaid for item in (flag, str(host[member]))]
     words += ["--read-only"] if host.get("ReadonlyRootfs") else []
+    words += _each("--storage-opt", (f"{name}={value}" for name, value in (host.get("StorageOpt") or {}).items()))
     words += ["--init"] if host.get("Init") else []
+    words += _each("-v", host.get("Binds") or [])
+    words += _each("--mount", map(_mount, host.get("Mounts") or []))
+    words += _each("--volumes-from", host.get("VolumesFrom") or [])
     words += _each("--tmpfs", (f"{path}:{options}" if options else path for path, options in (host.get("Tmpfs") or {}).items()))
     words += _of_process(host)
     words += [item for member, flag in _LISTS for item in _each(flag, host.get(member) or [])]
-    words += _of_config(view.id, config, image_config)
+    words += _of_config(view.id, config, image_config, view.spec.ports)
     entrypoint, args = _process(config, image_config)
     return shlex.join([*words, *entrypoint, view.image, *args])
+
+
+def _networks(view: ContainerView) -> list[str]:
+    """As it is in them now, and its ports. What is said of a network stands behind its name, as the client has it for several."""
+    if view.spec.network_mode not in ("bridge", "user"):
+        return ["--network", view.spec.network_mode]
+    found = [each.spec for each in endpoints.current(view.spec, view.state)]
+    plain = len(found) == 1 and found[0].network_id == DEFAULT and not found[0].gw_priority
+    words = (
+        []
+        if plain
+        else [item for each in found for item in ("--network", _network(each, endpoints.network_name(each.network_id, view.network_names)))]
+    )
+    if plain:
+        words += ["--mac-address", found[0].mac_address] if found[0].mac_address else []
+        words += _each("--link", (link.partition(":")[0][:12] + ":" + link.partition(":")[2] for link in found[0].links))
+    words += _each("-p", (ports.spelled(binding) for binding in view.spec.ports))
+    return words
+
+
+def _network(endpoint: EndpointSpec, name: str) -> str:
+    """``name`` alone, or the long form with what else is said."""
+    said = [f"alias={alias}" for alias in endpoint.aliases]
+    words = (("ip", endpoint.ip_address), ("ip6", endpoint.ipv6_address), ("mac-address", endpoint.mac_address))
+    said += [f"{word}={value}" for word, value in words if value]
+    said += [f"gw-priority={endpoint.gw_priority}"] if endpoint.gw_priority else []
+    return ",".join([f"name={name}", *said]) if said else name
 
 
 def _of_process(host: Mapping[str, Any]) -> list[str]:
@@ -80,7 +113,7 @@ def _of_process(host: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _of_config(container_id: str, config: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+def _of_config(container_id: str, config: Mapping[str, Any], image: Mapping[str, Any], published: Iterable[PortBinding]) -> list[str]:
     words: list[str] = []
     for member, flag in (("User", "--user"), ("WorkingDir", "--workdir"), ("StopSignal", "--stop-signal"), ("Domainname", "--domainname")):
         if config.get(member) and config[member] != image.get(member):
@@ -89,11 +122,27 @@ def _of_config(container_id: str, config: Mapping[str, Any], image: Mapping[str,
         words += ["--hostname", config["Hostname"]]
     if config.get("StopTimeout") is not None:
         words += ["--stop-timeout", str(config["StopTimeout"])]
+    known = {*(image.get("ExposedPorts") or ()), *(f"{port.container_port}/{port.protocol}" for port in published)}
+    words += _each("--expose", (port.removesuffix("/tcp") for port in config.get("ExposedPorts") or () if port not in known))
     words += _health(config.get("Healthcheck") or {}, image.get("Healthcheck") or {})
     given = set(image.get("Env") or [])
     words += _each("-e", (pair for pair in config.get("Env") or [] if pair not in given))
+    words += _each("-v", (path for path in config.get("Volumes") or {} if path not in (image.get("Volumes") or {})))
     labels = image.get("Labels") or {}
     return words + _each("-l", (f"{name}={value}" for name, value in (config.get("Labels") or {}).items() if labels.get(name) != value))
+
+
+def _mount(mount: Mapping[str, Any]) -> str:
+    words = [f"type={mount.get('Type')}"]
+    words += [f"source={mount['Source']}"] if mount.get("Source") else []
+    words += [f"target={mount.get('Target')}"] + (["readonly"] if mount.get("ReadOnly") else [])
+    volume, bind, memory = (mount.get(name) or {} for name in ("VolumeOptions", "BindOptions", "TmpfsOptions"))
+    words += ["volume-nocopy"] if volume.get("NoCopy") else []
+    words += [f"volume-subpath={volume['Subpath']}"] if volume.get("Subpath") else []
+    words += [f"bind-propagation={bind['Propagation']}"] if bind.get("Propagation") else []
+    words += [f"tmpfs-size={memory['SizeBytes']}"] if memory.get("SizeBytes") else []
+    words += [f"tmpfs-mode={memory['Mode']:o}"] if memory.get("Mode") else []
+    return ",".join(words)
 
 
 def _restart(policy: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from controlpanel.base import units
 from controlpanel.base.rest import Asked
-from controlpanel.containers import policies
+from controlpanel.containers import policies, ports
 
 Size = int | str  # bytes, or a size like "256m"
 
@@ -57,6 +57,7 @@ _HOST_CONFIG: Final = {
     "cgroup_parent": "CgroupParent",
     "read_only": "ReadonlyRootfs",
     "tmpfs": "Tmpfs",
+    "volumes_from": "VolumesFrom",
     "cap_add": "CapAdd",
     "cap_drop": "CapDrop",
     "group_add": "GroupAdd",
@@ -116,6 +117,16 @@ class DeviceRateIn(Asked):
     rate: Size = Field(description='Bytes (also "10m") or operations a second; of a weight 10 to 1000.', examples=["10m"])
 
 
+class EndpointIn(Asked):
+    network: str = Field(description="Its name or id.", examples=["backend"])
+    aliases: list[str] = Field([], description="More names by which the others of the network know it.", examples=[["db"]])
+    links: list[str] = Field([], description="NAME:ALIAS: what it alone calls another container.")
+    ip_address: str = Field("", description="Empty: the next free one. Of networks with a subnet of one's own alone.")
+    ipv6_address: str = Field("", description="The same of IPv6.", examples=["fd00:7::7"])
+    mac_address: str = ""
+    gw_priority: int = Field(0, description="The default route goes by the network with the greatest.")
+
+
 class LogIn(Asked):
     driver: str = Field("json-file", description="json-file, local or none.")
     options: dict[str, str] = Field(
@@ -156,7 +167,18 @@ class ContainerIn(Asked):
     restart_when_unhealthy: bool = Field(False, description="Also restarted when its health check says unhealthy.")
     health: HealthIn | None = Field(None, description="Null: the image's.")
 
-    network: str = Field("bridge", description="bridge, none, or container:NAME to share another one's.")
+    network: str = Field(
+        "bridge", description="A network's name or id: bridge, none, one of yours; or container:NAME to share another one's."
+    )
+    networks: list[EndpointIn] = Field([], description="More of the main network, and more networks.")
+    aliases: list[str] = Field([], description="In the main network, of one's own alone.", examples=[["web"]])
+    ip_address: str = Field("", description="In the main network, of one's own with its own subnet alone.", examples=["172.28.0.7"])
+    ipv6_address: str = Field("", description="The same of IPv6.", examples=["fd00:7::7"])
+    mac_address: str = Field("", description="In the main network; empty: from the address.")
+    links: list[str] = Field([], description="NAME:ALIAS: containers of the main network that it knows by other names.")
+    ports: list[str] = Field([], description="Ports of the host that lead to it, as docker run -p has them.", examples=[["8080:80"]])
+    expose: list[str] = Field([], description="Ports that publish_all publishes, too.", examples=[["9000/udp"]])
+    publish_all: bool = Field(False, description="Any free port of the host for each port that the image or expose names.")
     dns: list[str] = Field([], examples=[["10.0.0.53"]])
     dns_search: list[str] = Field([], examples=[["example.org"]])
     dns_options: list[str] = Field([], examples=[["ndots:2"]])
@@ -189,9 +211,16 @@ class ContainerIn(Asked):
     blkio_write_iops: list[DeviceRateIn] = []
 
     read_only: bool = Field(False, description="Its own file system cannot be written to.")
+    layer_size: Size = Field(0, description="What it may write beside its volumes; 0: as much as the host allows.", examples=["10g"])
     tmpfs: dict[str, str] = Field(
         {}, description="File systems in memory: path → mount options.", examples=[{"/tmp": "size=64m,mode=1777"}]
     )
+    volumes: list[str] = Field(
+        [],
+        description="NAME:/PATH of a volume, /FOLDER:/PATH of one that was granted, /PATH of a volume without a name; a mode behind.",
+        examples=[["data:/var/lib/data", "conf:/etc/app:ro"]],
+    )
+    volumes_from: list[str] = Field([], description="Containers whose volumes it has, too.", examples=[["web:ro"]])
     cap_add: list[str] = Field([], examples=[["NET_ADMIN"]])
     cap_drop: list[str] = Field([], examples=[["ALL"]])
     no_new_privileges: bool = False
@@ -218,6 +247,11 @@ def to_docker(asked: ContainerIn) -> dict[str, Any]:
         body["Healthcheck"] = _healthcheck(asked.health)
     host_config = {member: given[name] for name, member in _HOST_CONFIG.items() if name in given}
     host_config |= {member: size_bytes(given[name]) for name, member in _SIZES.items() if name in given}
+    if asked.layer_size:
+        host_config["StorageOpt"] = {"size": str(size_bytes(asked.layer_size))}
+    if asked.volumes:
+        host_config["Binds"] = [words for words in asked.volumes if ":" in words]
+        body["Volumes"] = {words: {} for words in asked.volumes if ":" not in words}
     host_config["NanoCpus"] = units.parse_nano_cpus(str(asked.cpus))
     host_config["RestartPolicy"] = {"Name": asked.restart_policy, "MaximumRetryCount": asked.restart_max_retries}
     for name, (member, number) in _RATES.items():
@@ -231,7 +265,40 @@ def to_docker(asked: ContainerIn) -> dict[str, Any]:
         host_config["SecurityOpt"] = options
     if asked.log is not None:
         host_config["LogConfig"] = {"Type": asked.log.driver, "Config": asked.log.options}
-    return {**body, "HostConfig": host_config}
+    if asked.ports:
+        host_config["PortBindings"] = ports.bindings(asked.ports)
+    if asked.publish_all:
+        host_config["PublishAllPorts"] = True
+    bound: dict[str, Any] = host_config.get("PortBindings") or {}
+    exposed: dict[str, Any] = {port: {} for port in (*map(_with_protocol, asked.expose), *bound)}
+    networking = {"NetworkingConfig": {"EndpointsConfig": found}} if (found := _endpoints(asked)) else {}
+    if asked.links and asked.network == "bridge":
+        host_config["Links"] = asked.links
+    return {**body, **({"ExposedPorts": exposed} if exposed else {}), "HostConfig": host_config, **networking}
+
+
+def _with_protocol(port: str) -> str:
+    return port if "/" in port else f"{port}/tcp"
+
+
+def _endpoints(asked: ContainerIn) -> dict[str, Any]:
+    """EndpointsConfig; {} when nothing is said but the main network."""
+    links = asked.links if asked.network != "bridge" else []
+    main = _endpoint(asked, links, 0)
+    others = {each.network: _endpoint(each, each.links, each.gw_priority) for each in asked.networks}
+    return {asked.network: main, **others} if main or others else {}
+
+
+def _endpoint(asked: ContainerIn | EndpointIn, links: list[str], gw_priority: int) -> dict[str, Any]:
+    addresses = {"IPv4Address": asked.ip_address, "IPv6Address": asked.ipv6_address}
+    given = {
+        "Aliases": asked.aliases,
+        "Links": links,
+        "MacAddress": asked.mac_address,
+        "GwPriority": gw_priority,
+        "IPAMConfig": {name: address for name, address in addresses.items() if address},
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def size_bytes(size: Size) -> int:

@@ -15,6 +15,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from controlpanel.base.units import parse_bytes
+from controlpanel.containers import ports
 from engine.errors import InvalidArgument
 
 _CSS = {forms.CheckboxInput: "form-check-input", forms.Select: "form-select"}
@@ -88,6 +89,21 @@ class TmpfsField(PairsField):
     def entry(self, line: str) -> tuple[str, str]:
         path, _colon, options = line.partition(":")
         return path, options
+
+
+class PortsField(LinesField):
+    """As ``docker run -p`` has them; said again as they were written."""
+
+    def entry(self, line: str) -> str:
+        ports.read({}, {"PortBindings": ports.parse(line)})
+        return line
+
+
+class EndpointsField(LinesField):
+    """Names of networks."""
+
+    def entry(self, line: str) -> dict[str, str]:
+        return {"network": line}
 
 
 class UlimitsField(LinesField):

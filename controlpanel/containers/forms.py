@@ -4,6 +4,7 @@ have one reader. What that refuses is shown beside the field that it is about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ from controlpanel.containers import request
 from controlpanel.containers.creation import ContainerIn, to_docker
 from controlpanel.containers.form_fields import (
     DevicesField,
+    EndpointsField,
     LinesField,
     PairsField,
+    PortsField,
     RatesField,
     SeccompField,
     SizeField,
@@ -25,6 +28,7 @@ from controlpanel.containers.form_fields import (
     dress,
     said,
 )
+from controlpanel.containers.references import References
 from controlpanel.containers.resource_fields import ResourceFields
 from controlpanel.hosts.machine import Machine
 from engine.errors import EngineError
@@ -43,6 +47,7 @@ _RULES: Final = {
     "quota.memory": "memory",
     "quota.cpu": "cpus",
     "quota.pids": "pids_limit",
+    "quota.ports": "ports",
     "Devices": "devices",
     "DeviceCgroupRules": "device_rules",
     "OomScoreAdj": "oom_score_adj",
@@ -54,6 +59,8 @@ _SENTENCES: Final = (
     ("The container name", "name"),
     ("Invalid container name", "name"),
     ("joining network namespace", "network"),
+    ("could not get container for", "links"),
+    ("port is already allocated", "ports"),
     ("ulimit ", "ulimits"),
     ("sysctl ", "sysctls"),
     ("invalid CapAdd", "cap_add"),
@@ -64,6 +71,12 @@ _SENTENCES: Final = (
     ("uids and gids", "group_add"),
     ("invalid cgroup-parent", "cgroup_parent"),
     ("invalid host name", "hostname"),
+    ("invalid volume specification", "volumes"),
+    ("local volume name", "volumes"),
+    ("bind mounts of", "volumes"),
+    ("cannot mount volume", "volumes"),
+    ("--storage-opt", "layer_size"),
+    ("host's network", "network"),
     ("cannot be mounted", "tmpfs"),
     ("destination can't be", "tmpfs"),
 )
@@ -86,7 +99,15 @@ class RunForm(ResourceFields):
     name = said(forms.CharField, _("Name"), "--name", max_length=200, hint=_("Empty: a name is made up."))
     command = said(WordsField, _("Command"), "", "command", hint=_("Empty: what the image says."))
     env = said(PairsField, _("Variables"), "-e", "lines", like="NAME=value", hint=_("One a line."))
-    network = said(forms.ChoiceField, _("Network"), "--network")
+    network = said(forms.ChoiceField, _("Network"), "--network", "network")
+    ports = said(
+        PortsField,
+        _("Ports"),
+        "-p",
+        "lines",
+        like="8080:80",
+        hint=_("Of the host, and of the container. One a line; also 127.0.0.1:5353:53/udp."),
+    )
     tty = said(forms.BooleanField, _("Terminal (-t)"), "-it", "switch")
     auto_remove = said(forms.BooleanField, _("Remove when it ends (--rm)"), "--rm", "switch")
 
@@ -116,6 +137,9 @@ class RunForm(ResourceFields):
     restart_when_unhealthy = said(forms.BooleanField, _("Restart when unhealthy"), "-l slipway.restart-unhealthy=true", "switch")
 
     shm_size = said(SizeField, _("Shared memory (/dev/shm)"), "--shm-size", "size", like="64m")
+    layer_size = said(
+        SizeField, _("Disk, at most"), "--storage-opt size", "option", like="10g", hint=_("What it may write beside its volumes.")
+    )
     pids_limit = said(forms.IntegerField, _("Processes, at most"), "--pids-limit", like="100", min_value=0)
     cpu_shares = said(
         forms.IntegerField, _("CPU weight"), "--cpu-shares", like="1024", min_value=0,
@@ -136,6 +160,8 @@ class RunForm(ResourceFields):
     blkio_read_iops = said(RatesField, _("Reads a second"), "--device-read-iops", "lines", like="/dev/sda:1000")
     blkio_write_iops = said(RatesField, _("Writes a second"), "--device-write-iops", "lines", like="/dev/sda:1000")
 
+    volumes = said(LinesField, _("Volumes"), "-v", "lines", like="data:/var/lib/data")
+    volumes_from = said(LinesField, _("Volumes of another container"), "--volumes-from", "lines", like="web:ro")
     tmpfs = said(TmpfsField, _("File systems in memory"), "--tmpfs", "lines", like="/tmp:size=64m,mode=1777")
     read_only = said(forms.BooleanField, _("Read-only file system"), "--read-only", "switch")
 
@@ -149,6 +175,17 @@ class RunForm(ResourceFields):
     devices = said(DevicesField, _("Devices"), "--device", "lines", like="/dev/fuse", hint=_("Those that the operator granted."))
     device_rules = said(LinesField, _("Device rules"), "--device-cgroup-rule", "lines", like="c 10:229 rwm")
     no_new_privileges = said(forms.BooleanField, _("No new privileges"), "--security-opt no-new-privileges", "switch")
+
+    networks = said(EndpointsField, _("More networks"), "--network", "lines", like="backend")
+    aliases = said(LinesField, _("Other names in the network"), "--network-alias", "lines", like="db", hint=_("In networks of your own."))
+    ip_address = said(
+        forms.CharField, _("Address"), "--ip", like="172.28.0.7", hint=_("In a network of your own with a subnet that you chose.")
+    )
+    ipv6_address = said(forms.CharField, _("IPv6 address"), "--ip6", like="fd00:7::7", hint=_("The same of IPv6."))
+    mac_address = said(forms.CharField, _("MAC address"), "--mac-address", like="02:42:ac:1c:00:07")
+    links = said(LinesField, _("Links"), "--link", "lines", like="db:store", hint=_("Names by which it alone knows others."))
+    expose = said(LinesField, _("Ports that are exposed"), "--expose", "lines", like="9000/udp")
+    publish_all = said(forms.BooleanField, _("Publish all exposed ports (-P)"), "-P", "switch")
 
     hostname = said(forms.CharField, _("Host name"), "--hostname", like="web-1")
     domainname = said(forms.CharField, _("Domain name"), "--domainname", like="example.org")
@@ -172,7 +209,8 @@ class RunForm(ResourceFields):
     annotations = said(PairsField, _("Annotations"), "--annotation", "lines", like="owner=anna")
 
     BASIC: Final = (
-        "image", "name", "command", "env", "network", "memory", "cpus", "restart_policy", "restart_max_retries", "tty", "auto_remove",
+        "image", "name", "command", "env", "network", "ports", "volumes", "memory", "cpus", "restart_policy", "restart_max_retries", "tty",
+        "auto_remove",
     )  # fmt: skip
     GROUPS: Final = (
         (_("Process"), "entrypoint working_dir user group_add stop_signal stop_timeout_s init open_stdin"),
@@ -185,23 +223,30 @@ class RunForm(ResourceFields):
             "memory_reservation memory_swap shm_size pids_limit cpu_shares cpuset_cpus cpuset_mems cpu_period_us cpu_quota_us "
             "memory_swappiness oom_score_adj ulimits oom_kill_disable",
         ),
-        (_("Disk"), "blkio_weight blkio_weight_device blkio_read_bps blkio_write_bps blkio_read_iops blkio_write_iops tmpfs read_only"),
+        (
+            _("Disk"),
+            "blkio_weight blkio_weight_device blkio_read_bps blkio_write_bps blkio_read_iops blkio_write_iops tmpfs volumes_from "
+            "read_only layer_size",
+        ),
         (_("Privileges and devices"), "cap_add cap_drop sysctls seccomp devices device_rules no_new_privileges"),
+        (_("Network"), "networks aliases ip_address ipv6_address mac_address links expose publish_all"),
         (_("Names and addresses"), "hostname domainname extra_hosts dns dns_search dns_options"),
         (_("Shared with other containers"), "ipc_mode pid_mode uts_mode cgroup_parent"),
         (_("Log"), "log_driver log_options"),
         (_("Labels"), "labels annotations"),
     )
 
-    def __init__(self, *args: Any, containers: list[str], **kwargs: Any) -> None:
-        """``containers``: names of those whose namespaces may be shared."""
+    def __init__(self, *args: Any, containers: list[str], networks: Sequence[str] = (), **kwargs: Any) -> None:
+        """``containers``: names of those whose namespaces may be shared; ``networks``: names of the tenant's own."""
         super().__init__(*args, **kwargs)
         dress(self)
         self.fields["image"].required = True
         self.fields["image"].widget.attrs |= {"list": "images", "autofocus": True}
         others = [(f"container:{name}", _("%(name)s’s") % {"name": name}) for name in containers]
         own = [("", _("its own")), *others]
-        self.fields["network"].choices = [("bridge", _("bridge: the tenant's own")), ("none", _("none")), *others]  # type: ignore[attr-defined]
+        self.fields["network"].choices = [  # type: ignore[attr-defined]
+            ("bridge", _("bridge: the tenant's own")), *((name, name) for name in networks), ("none", _("none")), *others,
+        ]  # fmt: skip
         self.fields["ipc_mode"].choices = [  # type: ignore[attr-defined]
             own[0], ("shareable", _("its own, and others may share it")), ("none", _("none")), *others,
         ]  # fmt: skip
@@ -234,11 +279,11 @@ class RunForm(ResourceFields):
             words["open_stdin"] = True  # as -it has it
         return to_docker(ContainerIn.model_validate(words))
 
-    def blame(self, refusal: EngineError, machine: Machine) -> None:
+    def blame(self, refusal: EngineError, machine: Machine, references: References | None = None) -> None:
         """Puts a refusal beside its field, and whatever else is wrong beside its own; what no field is to blame for, above all."""
         guilty: set[str] = set()
-        while (said_of := self._refusal(frozenset(guilty), machine)) is not None:
-            name = self._cause(said_of.message, frozenset(guilty), machine)
+        while (said_of := self._refusal(frozenset(guilty), machine, references)) is not None:
+            name = self._cause(said_of.message, frozenset(guilty), machine, references)
             if name is None:
                 break
             self.add_error(name, said_of.message)
@@ -248,20 +293,21 @@ class RunForm(ResourceFields):
             field = _RULES.get(str(refusal.detail.get("rule")), by_words)
             self.add_error(field if field and self.cleaned_data.get(field) else None, refusal.message)
 
-    def _refusal(self, without: frozenset[str], machine: Machine) -> EngineError | None:
+    def _refusal(self, without: frozenset[str], machine: Machine, references: References | None) -> EngineError | None:
         try:
             body = self.to_docker(without)
             request.read(
-                body, container_id="0" * 64, tenant="", name="", image_id="", image_config={"config": {"Cmd": ["sh"]}}, machine=machine
-            )
+                body, container_id="0" * 64, tenant="", name="", image_id="", image_config={"config": {"Cmd": ["sh"]}}, machine=machine,
+                references=references,
+            )  # fmt: skip
         except EngineError as error:
             return error
         return None
 
-    def _cause(self, message: str, without: frozenset[str], machine: Machine) -> str | None:
+    def _cause(self, message: str, without: frozenset[str], machine: Machine, references: References | None) -> str | None:
         """The field without which all is well, or else without which this sentence does not come. The rarest first: it was meant less."""
         filled = [name for name in reversed(self.fields) if self.cleaned_data.get(name) and name not in without]
-        others = {name: self._refusal(without | {name}, machine) for name in filled}
+        others = {name: self._refusal(without | {name}, machine, references) for name in filled}
         well = (name for name, refusal in others.items() if refusal is None)
         changed = (name for name, refusal in others.items() if refusal is not None and refusal.message != message)
         return next(well, None) or next(changed, None)

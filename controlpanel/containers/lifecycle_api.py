@@ -18,7 +18,6 @@ from controlpanel.tenants.rest import actor
 from engine.errors import Unavailable
 
 router = Router()
-_LIST = "/tenants/{tenant}/containers"
 _ONE = "/tenants/{tenant}/containers/{name}"
 _WAIT_MAX_S = 600.0
 
@@ -113,7 +112,7 @@ async def wait_container(
     return {"exit_code": state.exit_code, "error": state.error}
 
 
-@router.post(_LIST + "/prune", response=PrunedOut, summary="Remove all containers that do not run")
+@router.post("/tenants/{tenant}/container-prune", response=PrunedOut, summary="Remove all containers that do not run")
 async def prune_containers(request: HttpRequest, tenant: str, payload: PruneIn | None = None) -> dict[str, Any]:
     asked = payload or PruneIn(labels={}, created_before=None, dry_run=False)
     who = await actor(request, tenant, "container.prune")

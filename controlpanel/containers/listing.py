@@ -24,8 +24,12 @@ def listing(views: Sequence[ContainerView], asked: QueryDict) -> dict[str, Any]:
     """Context of containers/_table.html. Unknown sort words and pages out of range fall back to the first."""
     query = asked.get("q", "").strip()
     words = query.lower().split()
+    project = asked.get("project", "")
     found = [
-        view for view in views if all(word in f"{view.name} {view.image} {view.status.value} {view.id[:12]}".lower() for word in words)
+        view
+        for view in views
+        if (not project or view.project == project)
+        and all(word in f"{view.name} {view.image} {view.status.value} {view.id[:12]}".lower() for word in words)
     ]
     sort = asked.get("sort", "created")
     backwards, key = sort.startswith("-"), sort.removeprefix("-")
@@ -38,6 +42,8 @@ def listing(views: Sequence[ContainerView], asked: QueryDict) -> dict[str, Any]:
     return {
         "rows": [presentation.row(view) for view in found[(page - 1) * PER_PAGE : page * PER_PAGE]],
         "query": query,
+        "project": project,
+        "projects": sorted({view.project for view in views} - {""}),
         "sort": asked.get("sort", ""),
         "columns": _columns(asked, key, backwards),
         "page": page,

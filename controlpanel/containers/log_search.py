@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from controlpanel.containers import projection
+from controlpanel.hosts import log_use
 from controlpanel.hosts.streams import open_stream
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
@@ -55,6 +56,4 @@ async def bytes_used(actor: Actor) -> int:
     require(actor, "tenant.view")
     if actor.tenant is None:
         raise InvalidArgument("logs belong to a tenant: none was named")
-    ok, _reader, writer = await open_stream("log_use", actor.tenant.name, "")
-    writer.close()
-    return sum(ok["containers"].values())
+    return await log_use.of_tenant(actor.tenant)

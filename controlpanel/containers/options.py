@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from controlpanel.containers.fields import Object, integer, obj, objects, string_map, strings, text
 from engine.errors import InvalidArgument, PermissionDenied, Unsupported
-from engine.model.container import Device, Ulimit
+from engine.model.container import Device, Ulimit, check_layer_size
+from engine.model.volume import parse_size
 
 CONTAINER: Final = "container:"
 RUNTIMES: Final = frozenset({"", "runc", "io.containerd.runc.v2", "slipway"})  # one engine by all its names
@@ -66,6 +67,7 @@ def read(asked: Object, host_config: Object) -> Options:
         "oom_score_adj": integer(host_config, "OomScoreAdj"),
         "devices": tuple(_device(entry) for entry in objects(host_config, "Devices")),
         "device_rules": tuple(strings(host_config, "DeviceCgroupRules")),
+        "layer_size_bytes": layer_size(host_config),
         "cgroup_parent": text(host_config, "CgroupParent"),
         "annotations": string_map(host_config, "Annotations"),
     }
@@ -80,14 +82,19 @@ def _check_runtime(host_config: Object) -> None:
     for name in ("MaskedPaths", "ReadonlyPaths"):
         if host_config.get(name) is not None:
             raise PermissionDenied(f"the protected paths below /proc and /sys stay protected (HostConfig.{name})", rule=name)
-    if options := string_map(host_config, "StorageOpt"):
-        name = next(iter(options))
-        if name != "size":
-            raise InvalidArgument(f"Unknown option {name}")
-        raise Unsupported("--storage-opt size is not supported yet: a container's disk is not limited on its own")
     for request in objects(host_config, "DeviceRequests"):
         wanted = " ".join(f"[{' '.join(map(str, each))}]" for each in request.get("Capabilities") or [] if isinstance(each, list))
         raise InvalidArgument(f'could not select device driver "{request.get("Driver") or ""}" with capabilities: [{wanted}]')
+
+
+def layer_size(host_config: Object) -> int:
+    """``--storage-opt size`` in bytes; 0: no limit of its own."""
+    size = 0
+    for name, words in string_map(host_config, "StorageOpt").items():
+        if name.lower() != "size":
+            raise InvalidArgument(f"Unknown option {name.lower()}")
+        size = check_layer_size(parse_size(words))
+    return size
 
 
 def _modes(host_config: Object) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from controlpanel.base import database, live
 from controlpanel.containers.models import Container
 from controlpanel.hosts import queries as hosts
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
 from engine.errors import InvalidArgument, NotFound
 from engine.model import codec
@@ -44,6 +45,7 @@ class ContainerView:
         "image",
         "image_id",
         "name",
+        "network_names",
         "row",
         "state",
         "status",
@@ -64,6 +66,7 @@ class ContainerView:
         self.status = Status(row.status)
         self.docker_config: dict[str, Any] = row.docker_config
         self.docker_host_config: dict[str, Any] = row.docker_host_config
+        self.network_names: dict[str, str] = row.network_names
         self.auto_remove = row.auto_remove
         self.desired = row.desired
         self.host_seq = row.host_seq
@@ -78,6 +81,11 @@ class ContainerView:
             self._spec = codec.from_json(ContainerSpec, self._spec)
         spec: ContainerSpec = self._spec
         return spec
+
+    @property
+    def project(self) -> str:
+        """Its name, "" for none. Labels never change."""
+        return projects.name_of(self.docker_config.get("Labels") or {})
 
     @property
     def is_running(self) -> bool:
@@ -303,6 +311,13 @@ def has_seen(container_id: str, seq: int, change: int = 0) -> bool:
     """Whether a fact of the host with these numbers is no news: it was applied already, or the container is removed."""
     view = _everything.get(container_id)
     return container_id in _removed or (view is not None and (view.host_seq, view.state.change) >= (seq, change))
+
+
+def forget_tenant(tenant_id: int) -> None:
+    """For a process without a live feed, before it reads again."""
+    shelf = _shelves.pop(tenant_id, None)
+    for container_id in shelf.by_id if shelf is not None else ():
+        _everything.pop(container_id, None)
 
 
 def clear() -> None:

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from controlpanel.audit import services as audit
 from controlpanel.base import database
 from controlpanel.containers import projection, services
+from controlpanel.containers.acts import tenant_of
 from controlpanel.containers.models import Desired
 from controlpanel.containers.projection import ContainerView
 from controlpanel.events import log as events
@@ -59,10 +61,17 @@ async def prune(actor: Actor, test: Callable[[ContainerView], bool] = lambda _vi
                 continue
             ids.append(view.id)
             size += freed
-        await database.run(events.write, number, "container", "prune", "", {"reclaimed": str(size)})
+        pruned = Pruned(tuple(ids), size)
+        await database.run(_tell, actor, pruned)
     finally:
         _under_way.discard(number)
-    return Pruned(tuple(ids), size)
+    return pruned
+
+
+def _tell(actor: Actor, pruned: Pruned) -> None:
+    """Also of none: that somebody did it stands in the log."""
+    events.write(actor.tenant_number, "container", "prune", "", {"reclaimed": str(pruned.bytes)})
+    audit.record(actor, "container.prune", tenant_of(actor).name, containers=len(pruned.ids))
 
 
 _BUSY = (Desired.REMOVED, Desired.RESTARTING)

@@ -19,6 +19,7 @@ from controlpanel.base import statements
 from controlpanel.containers import rows
 from controlpanel.containers.models import Container, Desired
 from controlpanel.hosts.models import Host
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import system
 from controlpanel.tenants.models import Tenant
 from engine.errors import AlreadyExists, NotFound
@@ -36,6 +37,7 @@ def shown(row: Container) -> dict[str, Any]:
         "tenant": row.tenant_id,
         "config": row.docker_config,
         "host_config": row.docker_host_config,
+        "network_names": row.network_names,
         "created_at_ns": row.created_at_ns,
     }
 
@@ -59,6 +61,8 @@ def restore(host: Host, spec: ContainerSpec, state: ContainerState) -> bool:
         dataclasses.replace(spec, shown={}),
         config=dict(spec.shown["config"]),
         host_config=dict(spec.shown["host_config"]),
+        network_names=dict(spec.shown.get("network_names") or {}),
+        project_id=projects.number_of(tenant.pk, spec.labels),
         created_at_ns=int(spec.shown["created_at_ns"]),
     )
     row.desired = Desired.RUNNING if rows.runs(state) else Desired.STOPPED if state.run else Desired.CREATED

@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
-from controlpanel.containers import limits, log_options, options, policies, tmpfs
-from controlpanel.containers.fields import Object, flag, integer, obj, string_map, strings, text
+from controlpanel.containers import limits, log_options, mounts, networking, options, policies, ports, tmpfs
+from controlpanel.containers.fields import Object, flag, integer, obj, objects, string_map, strings, text
+from controlpanel.containers.references import References
 from controlpanel.hosts.machine import Machine
+from controlpanel.networks.builtin import HOST
 from engine.errors import InvalidArgument, PermissionDenied, Unsupported
+from engine.model import bandwidth
 from engine.model.container import ContainerSpec
 from engine.model.image import merge_config
+from engine.model.rules import from_labels
 from engine.model.signals import signal_number
 
 SHM_DEFAULT: Final = 64 << 20
 STOP_TIMEOUT_DEFAULT_S: Final = 10
 
-_MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
-_DEFAULT_NETWORK: Final = frozenset({"", "default", "bridge"})
 _NOT_YET: Final[Mapping[str, str]] = {  # members that must be empty, and the thing people call it
-    "Binds": "volumes and bind mounts",
-    "VolumesFrom": "volumes of other containers",
-    "PortBindings": "published ports",
-    "PublishAllPorts": "published ports",
-    "Links": "links",
     "CpuRealtimePeriod": "limits of realtime scheduling",
     "CpuRealtimeRuntime": "limits of realtime scheduling",
-    "VolumeDriver": "volume drivers",
 }
 _NEVER: Final[Mapping[str, str]] = {
     "Privileged": "privileged containers",
@@ -49,28 +45,46 @@ class Asked:
     config: dict[str, Any]  # Docker's Config with the image's defaults
     host_config: dict[str, Any]
     warnings: tuple[str, ...]
+    network_names: Mapping[str, str]  # of the networks in the spec, by id
 
 
-def read(body: Object, *, container_id: str, tenant: str, name: str, image_id: str, image_config: Object, machine: Machine) -> Asked:
-    """``body`` is Docker's ContainerCreateRequest; ``machine`` the host. Raises with moby's sentences."""
+def read(
+    body: Object,
+    *,
+    container_id: str,
+    tenant: str,
+    name: str,
+    image_id: str,
+    image_config: Object,
+    machine: Machine,
+    references: References | None = None,
+    donors: mounts.Donors = MappingProxyType({}),
+    images: Mapping[str, str] = MappingProxyType({}),
+) -> Asked:
+    """``body`` is Docker's ContainerCreateRequest; ``machine`` the host. Raises with moby's sentences. Without ``references`` it can name
+    no network of the tenant's and no container to link to; ``donors`` and ``images``: see mounts.read."""
     host_config = obj(body, "HostConfig")
     asked = {key: value for key, value in body.items() if key not in ("HostConfig", "NetworkingConfig")}
     _check_members(asked)
     others = options.read(asked, host_config)
     _refuse(asked, host_config)
     config = merge_config(image_config, asked)
-    network = _network(config, host_config, obj(body, "NetworkingConfig"))
+    network = networking.read(asked, host_config, obj(body, "NetworkingConfig"), references or References())
     args = (*strings(config, "Entrypoint"), *strings(config, "Cmd"))
     if not args:
         raise InvalidArgument("no command specified")
-    config["Hostname"] = text(config, "Hostname") or container_id[:12]
+    config["Hostname"] = text(config, "Hostname") or (machine.name if network.mode == HOST else container_id[:12])
     limited = limits.read(host_config, machine)
-    warnings = [*limited.warnings, *others.warnings]
+    published = () if network.mode == HOST else ports.read(config, host_config)
+    warnings = [*network.warnings, *limited.warnings, *others.warnings]
     labels = string_map(config, "Labels")
+    if any(each.get("Type") == "image" for each in objects(host_config, "Mounts")):
+        warnings.append("Image mount is an experimental feature")
     restart, health = policies.restart_policy(host_config, labels), policies.health_check(config)
     policies.check_auto_remove(restart, flag(host_config, "AutoRemove"))
     if restart.when_unhealthy and health is None:
         warnings.append(f"Without a health check the label {policies.RESTART_UNHEALTHY} has no effect.")
+    in_memory = tmpfs.read(host_config)
     spec = ContainerSpec(
         id=container_id,
         tenant=tenant,
@@ -90,10 +104,15 @@ def read(body: Object, *, container_id: str, tenant: str, name: str, image_id: s
         labels=labels,
         stop_signal=_stop_signal(config),
         stop_timeout_s=integer(config, "StopTimeout") if config.get("StopTimeout") is not None else STOP_TIMEOUT_DEFAULT_S,
-        network_mode=network,
+        network_mode=network.mode,
+        networks=network.endpoints,
+        ports=published,
+        rules=from_labels(labels),
+        bandwidth=bandwidth.from_labels(labels),
         resources=limited.resources,
         read_only_rootfs=flag(host_config, "ReadonlyRootfs"),
-        tmpfs=tmpfs.read(host_config),
+        tmpfs=in_memory,
+        mounts=mounts.read(container_id, config, host_config, in_memory, donors, images),
         shm_size_bytes=_shm_size(host_config),
         extra_hosts=tuple(extra_hosts(host_config)),
         dns=tuple(_dns(host_config)),
@@ -107,7 +126,7 @@ def read(body: Object, *, container_id: str, tenant: str, name: str, image_id: s
         **others.words,
     )
     host_config = {name: value for name, value in host_config.items() if name not in limited.discarded}
-    return Asked(spec, config, host_config, tuple(warnings))
+    return Asked(spec, config, host_config, tuple(warnings), network.names)
 
 
 def _check_members(asked: Object) -> None:
@@ -139,35 +158,6 @@ def _refuse(asked: Object, host_config: Object) -> None:
     for name, what in _NOT_YET.items():
         if host_config.get(name):
             raise Unsupported(f"{what} are not supported yet (HostConfig.{name})")
-    if asked.get("Volumes"):
-        raise Unsupported("volumes are not supported yet (Volumes)")
-    if address := text(asked, "MacAddress"):
-        if not _MAC.fullmatch(address):
-            raise InvalidArgument(f"invalid config for network bridge: invalid MAC address {address}")
-        raise Unsupported("choosing the MAC address is not supported yet (MacAddress)")
-
-
-def _network(config: Object, host_config: Object, networking: Object) -> str:
-    mode = text(host_config, "NetworkMode")
-    if mode == "host":
-        raise PermissionDenied("the host's network is not for tenants (NetworkMode host)", rule="NetworkMode")
-    if mode.startswith(options.CONTAINER):
-        return mode
-    if mode not in _DEFAULT_NETWORK | {"none"}:
-        # not 404: on a create that word makes docker run pull the image, and report that instead
-        raise InvalidArgument(f"network {mode} not found")
-    endpoints = obj(networking, "EndpointsConfig")
-    for name in endpoints:
-        settings = obj(endpoints, name)
-        if name not in _DEFAULT_NETWORK | {"none"}:
-            raise InvalidArgument(f"network {name} not found")
-        if settings.get("IPAMConfig") and any(settings["IPAMConfig"].values()):
-            raise InvalidArgument("user specified IP address is supported on user defined networks only")
-        if settings.get("Aliases"):
-            raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
-        if settings.get("MacAddress"):
-            raise Unsupported("choosing the MAC address is not supported yet (MacAddress)")
-    return "none" if mode == "none" or flag(config, "NetworkDisabled") else "bridge"
 
 
 def _working_dir(path: str) -> str:

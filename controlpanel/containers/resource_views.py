@@ -15,7 +15,7 @@ from controlpanel.containers import limits, limits_form, measuring, pausing, pro
 from controlpanel.containers.projection import ContainerView
 from controlpanel.containers.views import show_tab
 from controlpanel.tenants.actor import Actor
-from controlpanel.tenants.pages import act, page, tenant_path
+from controlpanel.tenants.pages import act, form_of, page, tenant_path
 from engine.errors import EngineError, FailedPrecondition
 
 
@@ -55,7 +55,7 @@ async def show_limits(request: HttpRequest, actor: Actor, name: str) -> HttpResp
     return await _limits(request, actor, await projection.container(actor, name))
 
 
-@require_POST
+@form_of("containers", "{name}", "limits")
 @page("container.update")
 async def update(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
     """``docker update`` as a form. What is left as it was is not sent."""

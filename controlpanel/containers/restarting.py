@@ -12,7 +12,7 @@ from typing import Final
 
 from controlpanel.base import database
 from controlpanel.containers import admission, projection, rows, services
-from controlpanel.containers.acts import begin, named, row_of, tenant_of
+from controlpanel.containers.acts import begin, named, row_of
 from controlpanel.containers.models import Container, Desired
 from controlpanel.containers.projection import ContainerView
 from controlpanel.hosts import operations
@@ -59,7 +59,7 @@ def _begin(actor: Actor, container_id: str, signal: str, timeout_s: int | None) 
     row = row_of(container_id)
     if row.desired == Desired.REMOVED:
         raise FailedPrecondition("container is marked for removal and cannot be started")
-    admission.admit_start(tenant_of(actor), row)
+    admission.admit_start(row)
     runs = row.to_state().has_process
     row.desired = Desired.RESTARTING if runs else Desired.RUNNING
     rows.save(row, "desired")

@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from controlpanel.base import live, statements
+from controlpanel.containers import admission, endpoints
 from controlpanel.containers.models import Container, Desired
-from controlpanel.containers.network import DRIVERS, network_id
 from controlpanel.containers.projection import ContainerView
 from controlpanel.events import log
 from controlpanel.hosts.models import Host
+from controlpanel.networks.builtin import BRIDGE, DRIVERS, HOST, NONE, network_id
+from controlpanel.tenants import projects
 from controlpanel.tenants.models import Tenant
 from engine.model import codec
 from engine.model.container import ContainerSpec, ContainerState, Status
+from engine.model.network import DEFAULT
+from engine.model.volume import LOCAL, VOLUME
 
 SIGKILLED: Final = 137  # exit code
 
@@ -41,7 +45,15 @@ def tell(row: Container, **words: Any) -> ContainerView:
 
 
 def new(
-    tenant: Tenant, host: Host, spec: ContainerSpec, *, config: dict[str, Any], host_config: dict[str, Any], created_at_ns: int
+    tenant: Tenant,
+    host: Host,
+    spec: ContainerSpec,
+    *,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    network_names: Mapping[str, str],
+    project_id: int | None,
+    created_at_ns: int,
 ) -> Container:
     """Not written yet. ``config`` and ``host_config`` as ``inspect`` shows them."""
     return Container(
@@ -54,17 +66,18 @@ def new(
         spec=codec.to_json(spec),
         docker_config=config,
         docker_host_config=host_config,
+        network_names=dict(network_names),
         auto_remove=spec.auto_remove,
-        memory_bytes=spec.resources.memory_bytes,
-        nano_cpus=spec.resources.nano_cpus,
-        pids=spec.resources.pids_limit,
+        project_id=project_id,
         created_at_ns=created_at_ns,
         version=1,
+        **admission.columns_of(spec),
     )
 
 
 def delete(row: Container) -> None:
     statements.delete(row)
+    projects.left(row.tenant_id, row.project_id)
     live.on_commit({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "removed": True})
 
 
@@ -74,12 +87,34 @@ def event(row: Container, action: str, *, time_ns: int = 0, **attributes: str) -
     log.write(row.tenant_id, "container", action, row.engine_id, words, time_ns=time_ns)
 
 
-def network_event(row: Container, action: str, *, time_ns: int) -> None:
-    """connect and disconnect of the network that the container has, before its start and before its end, as moby tells them."""
-    name = row.spec["network_mode"]
-    if name in DRIVERS:
-        words = {"container": row.engine_id, "name": name, "type": DRIVERS[name]}
-        log.write(row.tenant_id, "network", action, network_id(row.spec["tenant"], name), words, time_ns=time_ns)
+def network_events(row: Container, state: ContainerState, action: str, *, time_ns: int) -> None:
+    """connect and disconnect of the networks that the container is in, before its start and before its end, as moby tells them."""
+    spec = row.to_spec()
+    if spec.network_mode in (HOST, NONE):
+        network_event(row, spec.network_mode, action, time_ns=time_ns)
+    for endpoint in endpoints.current(spec, state):
+        network_event(row, endpoint.spec.network_id, action, time_ns=time_ns)
+
+
+def network_event(row: Container, number: str, action: str, *, time_ns: int = 0) -> None:
+    """``number``: the network's id; "" is the default bridge, "host" and "none" those."""
+    if number in (DEFAULT, HOST, NONE):
+        name = number or BRIDGE
+        number, driver = network_id(row.spec["tenant"], name), DRIVERS[name]
+    else:
+        name, driver = row.network_names.get(number, number[:12]), DRIVERS[BRIDGE]
+    log.write(row.tenant_id, "network", action, number, {"container": row.engine_id, "name": name, "type": driver}, time_ns=time_ns)
+
+
+def volume_events(row: Container, action: str, *, time_ns: int) -> None:
+    """mount and unmount of its volumes, as moby tells them."""
+    for mount in row.spec.get("mounts") or ():
+        if mount["type"] == VOLUME:
+            words = {"container": row.engine_id, "driver": LOCAL}
+            if action == "mount":
+                rw = "false" if mount["read_only"] else "true"
+                words |= {"destination": mount["target"], "propagation": mount["propagation"], "read/write": rw}
+            log.write(row.tenant_id, "volume", action, mount["source"], words, time_ns=time_ns)
 
 
 def observe(row: Container, state: ContainerState) -> ContainerView | None:
@@ -124,7 +159,8 @@ def _tell_moves(row: Container, before: int, known: ContainerState, state: Conta
     if state.run == 0 or state.started_at_ns == 0 or state.error:
         return
     if before < 2 * state.run - 1:
-        network_event(row, "connect", time_ns=state.started_at_ns)
+        volume_events(row, "mount", time_ns=state.started_at_ns)
+        network_events(row, state, "connect", time_ns=state.started_at_ns)
         event(row, "start", time_ns=state.started_at_ns)
     if state.oom_killed and not (known.run == state.run and known.oom_killed):
         event(row, "oom", time_ns=state.finished_at_ns if state.seq == 2 * state.run else 0)
@@ -145,7 +181,8 @@ def tell_end(row: Container, state: ContainerState, wished: str) -> None:
     """Of a container that was stopped and did not follow, SIGKILL was the last word; moby tells it before the end."""
     if wished in (Desired.STOPPED, Desired.RESTARTING) and state.exit_code == SIGKILLED and not state.oom_killed:
         event(row, "kill", time_ns=state.finished_at_ns, signal="9")
-    network_event(row, "disconnect", time_ns=state.finished_at_ns)
+    network_events(row, state, "disconnect", time_ns=state.finished_at_ns)
+    volume_events(row, "unmount", time_ns=state.finished_at_ns)
     seconds = max(0, state.finished_at_ns - state.started_at_ns) // 1_000_000_000
     event(row, "die", time_ns=state.finished_at_ns, exitCode=str(state.exit_code), execDuration=str(seconds))
     if wished == Desired.RESTARTING:

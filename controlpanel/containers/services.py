@@ -29,9 +29,10 @@ from controlpanel.images import projection as images
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.permissions import require
+from controlpanel.volumes import rows as volumes
 from engine.errors import AlreadyExists, EngineError, FailedPrecondition, InvalidArgument, NotFound
 from engine.model import codec
-from engine.model.container import ContainerState, Status, check_name, removal_refusal
+from engine.model.container import ContainerSpec, ContainerState, Status, check_name, removal_refusal
 from engine.model.signals import signal_number
 from workers import contract
 
@@ -67,14 +68,18 @@ async def create_container(actor: Actor, body: dict[str, Any], *, name: str = ""
         raise InvalidArgument("config cannot be empty in order to create a container: Image is missing")
     image = await images.image(actor, words)
     await host_tenants.ensure(tenant)
+    body, named = await references.resolve(actor, body)
     asked = request.read(
-        await references.resolve(actor, body),
+        body,
+        donors=await references.donors(actor, body),
+        images=await references.images(actor, body),
         container_id=secrets.token_hex(32),
         tenant=tenant.name,
         name=name,
         image_id=image.id,
         image_config=image.record.config,
         machine=machine.here(),
+        references=named,
     )
     operation = await _named_and_begun(actor, tenant, asked)
     view = await operations.ask(operation) or await container(actor, asked.spec.id)
@@ -94,17 +99,31 @@ async def _named_and_begun(actor: Actor, tenant: Tenant, asked: request.Asked) -
 
 
 def _begin_create(actor: Actor, tenant: Tenant, asked: request.Asked, name: str) -> Operation:
-    admission.admit_create(tenant, asked.spec)
-    row = _new_row(tenant, queries.local_host(), asked, name)
+    admitted = admission.admit_create(tenant, asked.spec)
+    spec = dataclasses.replace(admitted.spec, name=name, ports=admission.admit_ports(tenant, asked.spec.ports))
+    row = _new_row(tenant, queries.local_host(), asked, spec, admitted.project_id)
     statements.insert(row)
-    operation = begin(actor, row, "create", contract.CREATE_CONTAINER, spec={**row.spec, "shown": recovery.shown(row)})
+    reserved = None
+    if admitted.new_volumes:
+        reserved = operations.Reserved(volumes=admitted.new_volumes, disk_bytes=admitted.new_volume_bytes, project=admitted.project_id)
+    payload = {"spec": {**row.spec, "shown": recovery.shown(row)}}
+    detail = {"image": spec.image, "id": spec.id}
+    operation = begin(actor, row, "create", contract.CREATE_CONTAINER, reserved=reserved, detail=detail, **payload)
     rows.tell(row)
     return operation
 
 
-def _new_row(tenant: Tenant, host: Host, asked: request.Asked, name: str) -> Container:
-    spec = dataclasses.replace(asked.spec, name=name)
-    return rows.new(tenant, host, spec, config=asked.config, host_config=asked.host_config, created_at_ns=time.time_ns())
+def _new_row(tenant: Tenant, host: Host, asked: request.Asked, spec: ContainerSpec, project_id: int | None) -> Container:
+    return rows.new(
+        tenant,
+        host,
+        spec,
+        config=asked.config,
+        host_config=asked.host_config,
+        network_names=asked.network_names,
+        project_id=project_id,
+        created_at_ns=time.time_ns(),
+    )
 
 
 def _name_taken(tenant: Tenant, name: str) -> AlreadyExists:
@@ -123,6 +142,7 @@ def _created(operation: Operation, ok: dict[str, Any], error: EngineError | None
     if error is not None:
         rows.delete(row)
         return None
+    volumes.put_all(row.tenant_id, ok.get("volumes") or ())
     view = rows.observe(row, codec.from_json(ContainerState, ok["state"]))
     rows.event(row, "create", time_ns=row.created_at_ns)
     return view
@@ -148,7 +168,7 @@ def _begin_start(actor: Actor, container_id: str) -> Operation:
     row = row_of(container_id)
     if row.desired == Desired.REMOVED:
         raise FailedPrecondition("container is marked for removal and cannot be started")
-    admission.admit_start(tenant_of(actor), row)
+    admission.admit_start(row)
     row.desired = Desired.RUNNING
     rows.save(row, "desired")
     return begin(actor, row, "start", contract.START_CONTAINER, **named(row))
@@ -188,12 +208,20 @@ async def stop_container(actor: Actor, name: str, *, signal: str = "", timeout_s
     return True
 
 
+async def signal_stop(actor: Actor, container_id: str) -> None:
+    """Its stop has begun when this returns, and nobody waits for its end."""
+    require(actor, "container.stop")
+    row = await database.read(lambda: Container.objects.for_actor(actor).filter(engine_id=container_id).first())
+    if row is not None:
+        await _signal(await database.run(_begin_stop, actor, container_id, row.to_spec().stop_signal, None))
+
+
 def _begin_stop(actor: Actor, container_id: str, signal: str, timeout_s: int | None) -> Operation:
     row = row_of(container_id)
     row.desired = Desired.STOPPED
     rows.save(row, "desired")
     tell_kill(row, signal)
-    return begin(actor, row, "stop", contract.STOP_CONTAINER, **named(row), signal=signal, timeout_s=timeout_s)
+    return begin(actor, row, "stop", contract.STOP_CONTAINER, **named(row), signal=signal, timeout_s=timeout_s, detail={"signal": signal})
 
 
 def tell_kill(row: Container, signal: str) -> None:
@@ -237,7 +265,7 @@ async def kill_container(actor: Actor, name: str, number: int = SIGKILL) -> None
 def _begin_kill(actor: Actor, container_id: str, number: int) -> Operation:
     row = row_of(container_id)
     tell_kill(row, str(number))
-    return begin(actor, row, "kill", contract.KILL_CONTAINER, **named(row), signal=number)
+    return begin(actor, row, "kill", contract.KILL_CONTAINER, **named(row), signal=number, detail={"signal": number})
 
 
 def _not_running(container_id: str) -> FailedPrecondition:
@@ -274,9 +302,10 @@ async def rename_container(actor: Actor, name: str, new_name: str) -> None:
 def _begin_rename(actor: Actor, container_id: str, new_name: str) -> Operation:
     """The new name is held by the row at once; the spec keeps the old one until the host has agreed."""
     row = row_of(container_id)
+    change = {"before": row.name, "after": new_name}
     row.name = new_name
     rows.save(row, "name")
-    return begin(actor, row, "rename", contract.RENAME_CONTAINER, **named(row), name=new_name)
+    return begin(actor, row, "rename", contract.RENAME_CONTAINER, **named(row), name=new_name, detail=change)
 
 
 def _renamed(operation: Operation, _ok: dict[str, Any], error: EngineError | None) -> ContainerView | None:
@@ -293,18 +322,15 @@ def _renamed(operation: Operation, _ok: dict[str, Any], error: EngineError | Non
 
 
 async def remove_container(actor: Actor, name: str, *, force: bool = False, volumes: bool = False) -> None:
-    """A running one only with ``force``, which kills it. The name is free when this returns.
-
-    ``volumes``: with its anonymous volumes, of which no container has any yet.
-    """
+    """A running one only with ``force``, which kills it. The name is free when this returns. ``volumes``: with its anonymous ones."""
     require(actor, "container.remove")
     view = await container(actor, name)
     if view.is_running and not force:
         raise FailedPrecondition(removal_refusal(name, view.status))
-    await operations.ask(await database.run(_begin_remove, actor, view.id, force))
+    await operations.ask(await database.run(_begin_remove, actor, view.id, force, volumes))
 
 
-def _begin_remove(actor: Actor, container_id: str, force: bool) -> Operation:
+def _begin_remove(actor: Actor, container_id: str, force: bool, volumes: bool) -> Operation:
     row = row_of(container_id)
     if row.desired == Desired.REMOVED and _removal_under_way(row):
         raise FailedPrecondition(f"removal of container {container_id} is already in progress")
@@ -312,7 +338,8 @@ def _begin_remove(actor: Actor, container_id: str, force: bool) -> Operation:
     rows.save(row, "desired")
     if force and row.to_state().has_process:
         tell_kill(row, "KILL")
-    return begin(actor, row, "remove", contract.REMOVE_CONTAINER, **named(row), force=force)
+    words = {"force": force, "volumes": volumes}
+    return begin(actor, row, "remove", contract.REMOVE_CONTAINER, **named(row), **words, detail={**words, "id": row.engine_id})
 
 
 def _removal_under_way(row: Container) -> bool:
@@ -320,8 +347,11 @@ def _removal_under_way(row: Container) -> bool:
     return asked.exists()
 
 
-def _removed(operation: Operation, _ok: dict[str, Any], error: EngineError | None) -> None:
+def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None) -> None:
     row = rows.locked(operation.payload["id"])
+    if operation.tenant_id is not None:
+        for name in ok.get("volumes") or ():
+            volumes.drop(operation.tenant_id, name)
     if row is None:
         return
     if error is not None and not isinstance(error, NotFound):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from controlpanel.containers.fields import Object, flag, integer, obj, string_map, text
-from engine.errors import InvalidArgument, Unsupported
+from controlpanel.containers.fields import Object, flag, integer, obj, objects, string_map, text
+from engine.errors import InvalidArgument
 
 # tmpfs(5) and mount(8): what both moby and the kernel take; a word with a value ends in =
 _OPTIONS: Final = frozenset({
@@ -14,11 +14,10 @@ _OPTIONS: Final = frozenset({
     "rshared", "rslave", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync", "unbindable", "gid=", "mode=", "mpol=",
     "nr_blocks=", "nr_inodes=", "size=", "uid=",
 })  # fmt: skip
-_KINDS: Final = frozenset({"bind", "cluster", "image", "npipe", "tmpfs", "volume"})
 
 
 def read(host_config: Object) -> dict[str, str]:
-    """Path → options, for both ways to ask. Mounts of other kinds are Unsupported."""
+    """Path → options, for both ways to ask. Mounts of other kinds are mounts.py's."""
     found = string_map(host_config, "Tmpfs")
     for path, options in found.items():
         _check_path(path)
@@ -26,7 +25,7 @@ def read(host_config: Object) -> dict[str, str]:
             name, equals, _value = option.partition("=")
             if option and name + equals not in _OPTIONS:
                 raise InvalidArgument(f'invalid tmpfs option "{option}"')
-    for mount in host_config.get("Mounts") or ():
+    for mount in _mine(host_config):
         path, options = _mount(mount)
         if path in found:
             raise InvalidArgument(f"Duplicate mount point: {path}")
@@ -45,19 +44,19 @@ def mount_points(host_config: Object) -> list[dict[str, Any]]:
             "RW": not flag(mount, "ReadOnly"),
             "Propagation": "",
         }
-        for mount in host_config.get("Mounts") or ()
+        for mount in _mine(host_config)
     ]
 
 
+def _mine(host_config: Object) -> list[dict[str, Any]]:
+    return [mount for mount in objects(host_config, "Mounts") if text(mount, "Type") == "tmpfs"]
+
+
 def _mount(mount: Object) -> tuple[str, str]:
-    kind, path = text(mount, "Type"), text(mount, "Target")
-    wrong = f'invalid mount config for type "{kind}": '
-    if kind not in _KINDS:
-        raise InvalidArgument(f"{wrong}mount type unknown")
+    path = text(mount, "Target")
+    wrong = 'invalid mount config for type "tmpfs": '
     if not path:
         raise InvalidArgument(f"{wrong}field Target must not be empty")
-    if kind != "tmpfs":
-        raise Unsupported(f"volumes and bind mounts are not supported yet (HostConfig.Mounts of type {kind})")
     if text(mount, "Source"):
         raise InvalidArgument(f"{wrong}field Source must not be specified")
     if not path.startswith("/"):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from controlpanel.audit import services as audit
 from controlpanel.base import database
-from controlpanel.containers import admission, limits, policies, rows
-from controlpanel.containers.acts import begin, named, row_of, tenant_of
+from controlpanel.containers import admission, limits, options, policies, rows
+from controlpanel.containers.acts import begin, named, row_of
 from controlpanel.containers.fields import Object, flag, obj, text
 from controlpanel.containers.models import Container, Desired
 from controlpanel.containers.projection import ContainerView, container
@@ -23,7 +24,7 @@ from engine.model import codec
 from engine.model.resources import Resources
 from workers import contract
 
-_SUMS: Final = ("memory_bytes", "nano_cpus", "pids")  # columns of the row
+_SUMS: Final = ("memory_bytes", "swap_bytes", "nano_cpus", "pids", "layer_bytes")  # columns of the row
 
 
 async def update_container(actor: Actor, name: str, changes: Object) -> tuple[str, ...]:
@@ -55,23 +56,30 @@ def _begin(actor: Actor, container_id: str, changes: Object) -> Operation:
             raise FailedPrecondition("Restart policy cannot be updated because AutoRemove is enabled for the container")
         host_config["RestartPolicy"] = changes["RestartPolicy"]
         restart = codec.to_json(policy)
-    _reserve(actor, row, resources)
-    payload = {"resources": codec.to_json(resources), "restart": restart, "host_config": host_config}
-    return begin(actor, row, "update", contract.UPDATE_CONTAINER, **named(row), **payload)
+    if size := options.layer_size(changes):
+        host_config["StorageOpt"] = changes["StorageOpt"]
+    _reserve(row, {**admission.resource_columns(resources), "layer_bytes": size or row.layer_bytes})
+    payload = {"resources": codec.to_json(resources), "restart": restart, "host_config": host_config, "layer_size_bytes": size}
+    return begin(actor, row, "update", contract.UPDATE_CONTAINER, **named(row), **payload, detail=_change(row, payload))
 
 
-def _reserve(actor: Actor, row: Container, resources: Resources) -> None:
-    """QuotaExceeded when the tenant's limits don't leave room for the new ones."""
-    before = [getattr(row, column) for column in _SUMS]
-    _set_sums(row, resources)
-    admission.admit_update(tenant_of(actor), row)
-    for column, old in zip(_SUMS, before, strict=True):
-        setattr(row, column, max(old, getattr(row, column)))
+def _change(row: Container, payload: Object) -> dict[str, Any]:
+    asked = {**payload["resources"], **{name: payload[name] for name in ("restart", "layer_size_bytes") if payload[name]}}
+    return audit.changed({name: {**row.spec["resources"], **row.spec}.get(name) for name in asked}, asked)
+
+
+def _reserve(row: Container, columns: dict[str, int]) -> None:
+    """QuotaExceeded when the limits don't leave room for the new values."""
+    admission.admit_change(row, columns)
+    for column, value in columns.items():
+        setattr(row, column, max(value, getattr(row, column)))
     rows.save(row, *_SUMS)
 
 
-def _set_sums(row: Container, resources: Resources) -> None:
-    row.memory_bytes, row.nano_cpus, row.pids = resources.memory_bytes, resources.nano_cpus, resources.pids_limit
+def _set_sums(row: Container, resources: Resources, layer_bytes: int) -> None:
+    for column, value in admission.resource_columns(resources).items():
+        setattr(row, column, value)
+    row.layer_bytes = layer_bytes
 
 
 def _answered(operation: Operation, _ok: dict[str, Any], error: EngineError | None) -> ContainerView | None:
@@ -79,11 +87,13 @@ def _answered(operation: Operation, _ok: dict[str, Any], error: EngineError | No
     if row is None:
         return None
     if error is not None:
-        _set_sums(row, row.to_spec().resources)
+        _set_sums(row, row.to_spec().resources, row.spec.get("layer_size_bytes", 0))
         return rows.save(row, *_SUMS)
-    _set_sums(row, codec.from_json(Resources, words["resources"]))
+    _set_sums(row, codec.from_json(Resources, words["resources"]), words.get("layer_size_bytes") or row.spec.get("layer_size_bytes", 0))
     row.docker_host_config = words["host_config"]
     row.spec = {**row.spec, "resources": words["resources"]}
+    if words.get("layer_size_bytes"):
+        row.spec |= {"layer_size_bytes": words["layer_size_bytes"], "layer_size_is_part": False}
     if words["restart"]:
         row.spec["restart"] = words["restart"]
     rows.event(row, "update")

@@ -13,7 +13,6 @@ urlpatterns = [
     path("<str:name>/", views.overview),
     path("<str:name>/logs", views.logs),
     path("<str:name>/log.txt", views.download_log),
-    path("<str:name>/stats", views.stats),
     path("<str:name>/processes", resource_views.processes),
     path("<str:name>/limits", resource_views.show_limits),
     path("<str:name>/update", resource_views.update),

@@ -12,13 +12,17 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from controlpanel.base.errors import http_status
-from controlpanel.containers import health, presentation, projection, services
+from controlpanel.base.units import show_bytes
+from controlpanel.containers import endpoints, health, networking, ports, presentation, projection, references, services
 from controlpanel.containers import logs as text_logs
 from controlpanel.containers.command import run_command
 from controlpanel.containers.forms import RunForm
 from controlpanel.containers.listing import listing as context_of_list
+from controlpanel.containers.references import References
 from controlpanel.hosts import machine
 from controlpanel.images import projection as images
+from controlpanel.networks import projection as networks
+from controlpanel.networks.builtin import HOST
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.pages import act, page, show, tenant_path
 from controlpanel.tenants.permissions import may
@@ -35,7 +39,9 @@ async def listing(request: HttpRequest, actor: Actor) -> HttpResponse:
 async def run(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``docker run -d`` as a form: create, start, then its log."""
     others = sorted(view.name for view in await projection.containers(actor))
-    form = RunForm(request.POST or None, initial={"image": request.GET.get("image", "")}, containers=others)
+    mine = sorted(view.name for view in await networks.networks(actor) if view.user_defined or view.name == HOST)
+    initial = {"image": request.GET.get("image", ""), "network": request.GET.get("network", "bridge")}
+    form = RunForm(request.POST or None, initial=initial, containers=others, networks=mine)
     status = 200
     if request.method == "POST":
         status = 400
@@ -43,7 +49,7 @@ async def run(request: HttpRequest, actor: Actor) -> HttpResponse:
             try:
                 made = await services.create_container(actor, form.to_docker(), name=form.cleaned_data["name"])
             except EngineError as error:
-                form.blame(error, machine.here())
+                form.blame(error, machine.here(), await _references(actor, form))
                 status = http_status(error)
             else:
                 for warning in made.warnings:
@@ -51,6 +57,14 @@ async def run(request: HttpRequest, actor: Actor) -> HttpResponse:
                 return redirect(await _started(request, actor, made.view.name))
     refs = [ref for image in await images.images(actor) for ref in image.refs]
     return await show(request, actor, "containers/run.html", {"nav": "containers", "form": form, "refs": refs}, status=status)
+
+
+async def _references(actor: Actor, form: RunForm) -> References | None:
+    """For who looks for the field to blame; None when one of the names is the culprit."""
+    try:
+        return (await references.resolve(actor, form.to_docker()))[1]
+    except EngineError:
+        return None
 
 
 async def _started(request: HttpRequest, actor: Actor, name: str) -> str:
@@ -78,12 +92,6 @@ async def overview(request: HttpRequest, actor: Actor, name: str) -> HttpRespons
 async def logs(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
     view = await projection.container(actor, name)
     return await show_tab(request, actor, view, "logs", {"log_command": f"docker logs -f --tail 500 {view.name}"})
-
-
-@page("container.view")
-async def stats(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
-    view = await projection.container(actor, name)
-    return await show_tab(request, actor, view, "stats", {"stats_command": f"docker stats {view.name}"})
 
 
 @page("container.view")
@@ -132,6 +140,7 @@ async def show_tab(
         *([("files", _("Files"), "files"), ("changes", _("Changes"), "changes")] if may(actor, "container.files_read") else []),
         ("processes", _("Processes"), "processes"),
         ("limits", _("Limits"), "limits"),
+        ("network", _("Network"), "network"),
         ("inspect", _("Inspect"), "inspect"),
     ]
     frame = {
@@ -158,17 +167,30 @@ def _path(actor: Actor, *parts: str) -> str:
     return path if len(parts) == 2 else path + "/"
 
 
+def _of_network(view: projection.ContainerView) -> list[tuple[str, str, str]]:
+    """Each network with the container's address there, and what of the host leads to its ports."""
+    facts = []
+    for endpoint in endpoints.current(view.spec, view.state):
+        name = endpoints.network_name(endpoint.spec.network_id, view.network_names)
+        addresses = " ".join(filter(None, (endpoint.ip_address, endpoint.ipv6_address))) if view.state.has_process else ""
+        facts.append((_("Network"), f"{name} {addresses}".rstrip(), addresses))
+    if not facts:
+        facts.append((_("Network"), networking.shown_mode("", view.spec.network_mode), ""))
+    published = [ports.spelled(binding) for binding in ports.current(view.spec, view.state)]
+    return [*facts, (_("Ports"), ", ".join(published), "")] if published else facts
+
+
 def _facts(view: projection.ContainerView) -> list[tuple[str, str, str]]:
     """Title, value, and what the copy button gives ("" for none)."""
-    spec, state = view.spec, view.state
+    spec = view.spec
     return [
         (_("Id"), view.id[:12], view.id),
         (_("Image"), f"{view.image} ({view.image_id.removeprefix('sha256:')[:12]})", view.image_id),
         (_("Command"), shlex.join(spec.args), ""),
         (_("Restart"), presentation.policy_words(view), ""),
-        (_("Network"), spec.network_mode, ""),
-        (_("Address"), state.ip_address or "–", state.ip_address),
+        *_of_network(view),
         (_("Host name"), spec.hostname or view.id[:12], ""),
         (_("User"), spec.user or "root", ""),
+        *([(_("Disk, at most"), show_bytes(spec.layer_size_bytes), "")] if spec.layer_size_bytes else []),
         (_("Host"), view.host, ""),
     ]

@@ -11,7 +11,8 @@
                        {"kind": "log", "tty": bool} before the log's first bytes · {"kind": "log-end"}
                        {"kind": "changed", "what": kind} · {"kind": "error", "message"}
 
-Every request is checked again here: the page that opened the socket proves nothing. Who is a member no more is shown out.
+Every request is checked again here: the page that opened the socket proves nothing. Who is a member no more is shown out, and so is
+whose session was ended.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from controlpanel.base import live
+from controlpanel.accounts.sessions import LOGOUT, is_alive
+from controlpanel.base import database, live
 from controlpanel.containers import presentation, projection
 from controlpanel.hosts.streams import open_stream
 from controlpanel.metrics import sampler
 from controlpanel.metrics.sample import Sample
-from controlpanel.tenants import access
+from controlpanel.tenants import impersonation
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.pages import Permissions
 from controlpanel.tenants.permissions import require
@@ -47,15 +49,25 @@ CHANGES_EACH_S: Final = 1.0
 KINDS: Final = {  # → the verb it takes to hear of them
     "container": "container.view",
     "image": "image.view",
+    "volume": "volume.view",
     "build": "image.view",
+    "network": "network.view",
     "operation": "tenant.view",
 }
+
+
+async def still_logged_in(scope: Any, message: live.Message) -> bool:
+    """After a message that a session of somebody's has ended, or one that may have missed it: whether ours goes on."""
+    if message["kind"] not in (LOGOUT, "gap") or message.get("user", scope["user"].pk) != scope["user"].pk:
+        return True
+    return await database.read(is_alive, scope["session"].session_key, scope["user"])
 
 
 class PageConsumer(AsyncWebsocketConsumer):
     """Lives as long as the page. Each ``watch`` is a task; the same word again replaces it."""
 
     actor: Actor
+    is_shown_out = False
 
     async def connect(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -72,12 +84,21 @@ class PageConsumer(AsyncWebsocketConsumer):
 
     async def _admit(self) -> bool:
         try:
-            self.actor = await access.actor_for_user(self.scope["user"], self.scope["url_route"]["kwargs"]["tenant"])
+            tenant = self.scope["url_route"]["kwargs"]["tenant"]
+            self.actor = await impersonation.actor_for(self.scope["user"], self.scope["session"], tenant)
             require(self.actor, "container.view")
         except EngineError:
-            await self.close(NO_TENANT)
+            await self._show_out()
             return False
         return True
+
+    async def _show_out(self, code: int = NO_TENANT) -> None:
+        """Nothing more is sent, whether or not the browser answers the close."""
+        self.is_shown_out = True
+        for task in (*self._tasks.values(), *self._figures.values()):
+            if task is not asyncio.current_task():
+                task.cancel()
+        await self.close(code)
 
     def _asked_language(self) -> str:
         header = dict(self.scope["headers"]).get(b"accept-language", b"").decode("latin-1").lower()
@@ -90,8 +111,8 @@ class PageConsumer(AsyncWebsocketConsumer):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if not hasattr(self, "language"):
-            return  # being shown out
+        if not hasattr(self, "language") or self.is_shown_out:
+            return
         try:
             asked = orjson.loads(text_data or "")
             watch = asked["watch"]
@@ -127,12 +148,15 @@ class PageConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(message).decode())
 
     async def _platform(self) -> None:
-        """What concerns every tenant: who may what, a host that fell silent, a gap in the feed."""
-        with live.subscribe(live.EVERYONE, "access", "host", "gap") as subscription:
+        """What concerns every tenant: who may what, who is logged in, a host that fell silent, a gap in the feed."""
+        with live.subscribe(live.EVERYONE, "access", "tenant", LOGOUT, "host", "gap") as subscription:
             async for message in subscription:
-                if message["kind"] == "access":
-                    await self._admit()
-                else:
+                if not await still_logged_in(self.scope, message):
+                    await self._show_out(NO_LOGIN)
+                    return
+                if message["kind"] in ("access", "tenant", "gap") and not await self._admit():
+                    return
+                if message["kind"] in ("host", "gap"):
                     await self._say(kind="lost")
 
     async def _missed(self, seen: str) -> None:

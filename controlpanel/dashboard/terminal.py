@@ -16,12 +16,13 @@ import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import HttpRequest, HttpResponse
 
+from controlpanel.accounts.sessions import LOGOUT
 from controlpanel.base import live
 from controlpanel.containers import projection
 from controlpanel.containers.views import show_tab
-from controlpanel.dashboard.consumers import NO_LOGIN, NO_TENANT
+from controlpanel.dashboard.consumers import NO_LOGIN, NO_TENANT, still_logged_in
 from controlpanel.execs import services
-from controlpanel.tenants import access
+from controlpanel.tenants import impersonation, refusals
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.pages import page
 from controlpanel.tenants.permissions import require
@@ -42,7 +43,7 @@ async def terminal(request: HttpRequest, actor: Actor, name: str) -> HttpRespons
 
 
 class TerminalConsumer(AsyncWebsocketConsumer):
-    """One shell. Who may it no longer is shown out, and the shell ends."""
+    """One shell. Who may it no longer, or is logged out elsewhere, is shown out, and the shell ends."""
 
     actor: Actor
 
@@ -57,12 +58,21 @@ class TerminalConsumer(AsyncWebsocketConsumer):
 
     async def _admit(self) -> bool:
         try:
-            self.actor = await access.actor_for_user(self.scope["user"], self.scope["url_route"]["kwargs"]["tenant"])
+            tenant = self.scope["url_route"]["kwargs"]["tenant"]
+            self.actor = await impersonation.actor_for(self.scope["user"], self.scope["session"], tenant)
             require(self.actor, "container.exec")
-        except EngineError:
-            await self.close(NO_TENANT)
+        except EngineError as error:
+            await refusals.tell(error, what=self.scope["path"])
+            await self._show_out(NO_TENANT)
             return False
         return True
+
+    async def _show_out(self, code: int) -> None:
+        """The shell ends, whether or not the browser answers the close."""
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        await self.close(code)
 
     async def disconnect(self, code: int) -> None:
         for task in self._tasks:
@@ -87,6 +97,7 @@ class TerminalConsumer(AsyncWebsocketConsumer):
         try:
             await self._run()
         except EngineError as error:
+            await refusals.tell(error, what=self.scope["path"])
             await self._say(kind="error", message=error.message)
         finally:
             self._hang_up()
@@ -109,9 +120,13 @@ class TerminalConsumer(AsyncWebsocketConsumer):
         await self._say(kind="exit", code=ended.exit_code)
 
     async def _watch_access(self) -> None:
-        with live.subscribe(live.EVERYONE, "access") as subscription:
-            async for _message in subscription:
-                await self._admit()
+        with live.subscribe(live.EVERYONE, "access", "tenant", LOGOUT, "gap") as subscription:
+            async for message in subscription:
+                if not await still_logged_in(self.scope, message):
+                    await self._show_out(NO_LOGIN)
+                    return
+                if message["kind"] != LOGOUT and not await self._admit():
+                    return
 
     async def _say(self, **message: Any) -> None:
         await self.send(text_data=orjson.dumps(message).decode())

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings as dj_settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import check_for_language
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language as set_language_cookie
 
-from controlpanel.accounts.models import Token
-from controlpanel.accounts.services import set_language, user_named
-from controlpanel.audit.models import Record
+from controlpanel.accounts.models import Certificate, Token
+from controlpanel.accounts.services import set_language
 from controlpanel.base import database
-from controlpanel.base.templatetags.figures import iec
-from controlpanel.base.units import parse_lifetime
+from controlpanel.base.errors import http_status
 from controlpanel.containers import presentation, projection
 from controlpanel.containers.listing import listing
-from controlpanel.containers.log_search import bytes_used
-from controlpanel.containers.projection import ContainerView
 from controlpanel.containers.views import show_tab
+from controlpanel.dashboard import quotas
 from controlpanel.dockerapi.inspect import document
+from controlpanel.hosts import log_use
 from controlpanel.hosts.models import Operation
-from controlpanel.tenants import queries, services
+from controlpanel.metrics import traffic
+from controlpanel.tenants import projects, queries
 from controlpanel.tenants.actor import Actor, Role
-from controlpanel.tenants.models import Membership, Tenant
-from controlpanel.tenants.pages import LAST_TENANT, act, page, show, tenant_path
+from controlpanel.tenants.models import Membership, Project
+from controlpanel.tenants.pages import LAST_TENANT, page, show, tenant_path
 from controlpanel.tenants.permissions import may
-from engine.errors import Unavailable
+from controlpanel.tenants.quota import ledger
+from engine.errors import EngineError
+from engine.model.bandwidth import spelled
 
 ATTENTION_SHOWN = 10
 OPERATIONS_SHOWN = 10
+MONTHS_SHOWN = 12
 OPERATIONS_PAGE = 200
-AUDIT_PAGE = 100
 
 
 async def home(request: HttpRequest) -> HttpResponseBase:
     """The tenant this browser was in last, or the first."""
     request.user = user = await request.auser()
     if not user.is_authenticated:
-        return redirect("login")
+        return redirect("account_login")
     names = [membership.tenant.name for membership in await database.read(queries.memberships_of, user)]
     if not names:
         return render(request, "dashboard/no_tenant.html", {"command": f"sudo ./manage.py member add TENANT {user} --role developer"})
@@ -69,10 +68,12 @@ async def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
     rows = [presentation.row(view) for view in views]
     context = {
         "nav": "overview",
-        "meters": [*_meters(actor.tenant, views), *await _log_meter(actor)],
+        "meters": quotas.meters(await log_use.with_logs(actor.tenant)),
         "attention": [row for row in rows if row.tone in ("red", "yellow")][:ATTENTION_SHOWN],
         "endpoint_command": f"export DOCKER_HOST={actor.tenant.endpoint}",
         "operations": await database.read(_operations, actor, OPERATIONS_SHOWN),
+        "traffic": (await database.read(traffic.of_tenant, actor))[:MONTHS_SHOWN],
+        "rates": [spelled(actor.tenant.bandwidth_in), spelled(actor.tenant.bandwidth_out)],
         **listing(views, request.GET),
     }
     return await show(request, actor, "dashboard/overview.html", context)
@@ -93,85 +94,53 @@ async def inspect(request: HttpRequest, actor: Actor, name: str) -> HttpResponse
     return await show_tab(request, actor, view, "inspect", context)
 
 
-@page("member.view")
+@page("tenant.view")
 async def settings(request: HttpRequest, actor: Actor) -> HttpResponse:
-    return await _settings(request, actor, secret="")
+    """Tokens, certificates and the quota. Who may see keys is asked where they are read."""
+    return await show_settings(request, actor)
 
 
-@require_POST
-@page("member.add")
-async def add_member(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Also changes the role of someone who is a member."""
-    name, role = request.POST.get("user", "").strip(), _role(request)
-    deed = database.run(lambda: services.add_member(actor, user_named(name), role))
-    return await act(request, deed, done=_("%(name)s belongs to the tenant") % {"name": name}, to=_settings_path(actor))
-
-
-@require_POST
-@page("member.remove")
-async def remove_member(request: HttpRequest, actor: Actor) -> HttpResponse:
-    name = request.POST.get("user", "")
-    deed = database.run(lambda: services.remove_member(actor, user_named(name)))
-    return await act(request, deed, done=_("%(name)s no longer belongs to the tenant") % {"name": name}, to=_settings_path(actor))
-
-
-@require_POST
-@page("token.create")
-async def make_token(request: HttpRequest, actor: Actor) -> HttpResponse:
-    """Answers with the page itself: the secret is shown once and is in no URL."""
-    lifetime = parse_lifetime(request.POST.get("expires", ""))
-    name = request.POST.get("name", "").strip()[:100]
-    _made, secret = await database.run(services.create_token, actor, role=_role(request), name=name, lifetime=lifetime)
-    return await _settings(request, actor, secret=secret)
-
-
-@require_POST
-@page("token.revoke")
-async def revoke_token(request: HttpRequest, actor: Actor, token_id: int) -> HttpResponse:
-    deed = database.run(services.revoke_token, actor, token_id)
-    return await act(request, deed, done=_("The token no longer works."), to=_settings_path(actor))
-
-
-def _role(request: HttpRequest) -> Role:
+def role_asked(request: HttpRequest) -> Role:
     """A word that is none of ours gives the least."""
     asked = request.POST.get("role", "")
     return Role(asked) if asked in set(Role) else Role.VIEWER
 
 
-def _settings_path(actor: Actor) -> str:
+def settings_path(actor: Actor) -> str:
     assert actor.tenant is not None
     return tenant_path(actor.tenant.name, "settings") + "/"
 
 
-async def _settings(request: HttpRequest, actor: Actor, *, secret: str) -> HttpResponse:
-    context = {"nav": "settings", "secret": secret, "roles": Membership.ROLES, **await database.read(_people, actor)}
-    return await show(request, actor, "dashboard/settings.html", context)
+async def show_settings(request: HttpRequest, actor: Actor, *, secret: str = "", refusal: EngineError | None = None) -> HttpResponse:
+    """``secret``: of the token that was made just now. ``refusal``: why none was."""
+    assert actor.tenant is not None
+    shown = {"secret": secret, "refusal": refusal, "roles": Membership.ROLES, "tls": dj_settings.TLS_PORT}
+    context = {
+        "nav": "settings",
+        **shown,
+        "quotas": quotas.table(await log_use.with_logs(actor.tenant)),
+        "projects": await database.read(lambda: [_project(each) for each in projects.projects(actor)]),
+        **await database.read(_secrets, actor),
+    }
+    status = http_status(refusal) if refusal else 200
+    return await show(request, actor, "dashboard/settings.html", context, status=status)
 
 
-def _people(actor: Actor) -> dict[str, Any]:
+def _project(project: Project) -> dict[str, Any]:
+    return {"name": project.name, "quotas": [row for row in quotas.table(ledger.use_of_project(project)) if row["value"] or row["limit"]]}
+
+
+def _secrets(actor: Actor) -> dict[str, Any]:
     return {
-        "members": queries.members_of(actor),
-        "tokens": [_token(token) for token in queries.tokens_of(actor)] if may(actor, "token.view") else [],
-        "audit": [_audited(record) for record in Record.objects.for_tenant(actor.tenant_number)[:AUDIT_PAGE]]
-        if may(actor, "audit.view")
-        else [],
+        "tokens": [_key(row) for row in queries.tokens_of(actor)] if may(actor, "token.view") else [],
+        "certificates": [_key(row) for row in queries.certificates_of(actor)] if may(actor, "certificate.view") else [],
     }
 
 
-def _token(token: Token) -> dict[str, Any]:
-    names = ("pk", "prefix", "name", "expires_at", "is_expired", "last_used_at", "last_used_from")
-    role = dict(Membership.ROLES).get(token.role, token.role)
-    return {**{name: getattr(token, name) for name in names}, "role_words": role, "owner": token.user.username if token.user else ""}
-
-
-def _audited(record: Record) -> dict[str, Any]:
-    return {
-        "at": datetime.fromtimestamp(record.time_ns / 1e9, UTC),
-        "who": record.actor,
-        "verb": record.verb,
-        "object": record.object,
-        "origin": f"{record.door} {record.address}".strip(),
-    }
+def _key(row: Token | Certificate) -> dict[str, Any]:
+    names = ("pk", "prefix", "name", "verbs", "expires_at", "is_expired", "last_used_at", "last_used_from")
+    role = dict(Membership.ROLES).get(row.role, row.role)
+    return {**{name: getattr(row, name) for name in names}, "role_words": role, "owner": row.user.username if row.user else ""}
 
 
 def _operations(actor: Actor, count: int) -> list[dict[str, Any]]:
@@ -186,30 +155,3 @@ def _shown(operation: Operation) -> dict[str, Any]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _meters(tenant: Tenant, views: list[ContainerView]) -> list[dict[str, Any]]:
-    """What runs and what that may take at most, of the tenant's wall: the sums that admission compares."""
-    running = [view for view in views if view.is_running]
-    memory = sum(view.spec.resources.memory_bytes for view in running)
-    cpus = sum(view.spec.resources.nano_cpus for view in running)
-    pids = sum(max(0, view.spec.resources.pids_limit) for view in running)
-    return [
-        _meter(_("Running"), len(running), tenant.containers_max, str),
-        _meter(_("CPU promised"), cpus, tenant.nano_cpus, lambda value: f"{value / 1e9:g}"),
-        _meter(_("Memory promised"), memory, tenant.memory_bytes, iec),
-        _meter(_("Processes promised"), pids, tenant.pids, str),
-    ]
-
-
-async def _log_meter(actor: Actor) -> list[dict[str, Any]]:
-    """Without the host's answer the page comes without it."""
-    try:
-        return [_meter(_("Logs on disk"), await bytes_used(actor), 0, iec)]
-    except Unavailable:
-        return []
-
-
-def _meter(title: str, value: int, limit: int, words: Callable[[int], str]) -> dict[str, Any]:
-    shown = {"title": title, "used": words(value), "limit": words(limit) if limit else ""}
-    return {**shown, "value": value, "maximum": limit, "low": limit * 3 // 4, "high": limit * 9 // 10}

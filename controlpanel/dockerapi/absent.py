@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from controlpanel.containers import projection as containers
 from controlpanel.dockerapi.exchange import Exchange
-from engine.errors import NotFound, PermissionDenied, Unavailable, Unsupported
+from engine.errors import NotFound, Unavailable, Unsupported
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -55,15 +55,12 @@ def _verb(what: str) -> Handler:
     return answer
 
 
-async def _remove_network(exchange: Exchange) -> None:
-    name = exchange.params["id"]
-    if name in ("bridge", "none", "host"):
-        raise PermissionDenied(f"{name} is a pre-defined network and cannot be removed", rule="network")
-    raise NotFound(f"network {name} not found")
-
-
 async def _not_in_swarm(_exchange: Exchange) -> None:
     raise Unavailable("This node is not part of a swarm")
+
+
+async def _no_cluster_volume(_exchange: Exchange) -> None:
+    raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
 
 
 async def _no_swarm(_exchange: Exchange) -> None:
@@ -71,23 +68,12 @@ async def _no_swarm(_exchange: Exchange) -> None:
 
 
 _C = "/containers/{id}"
-_NETWORK = "network {id} not found"
-_VOLUME = "get {id}: no such volume"
 _PLUGIN = 'plugin "{name}" not found'
 
 TABLE: Final[list[tuple[str, str, Handler]]] = [
     ("GET,POST", _C + "/checkpoints", _container_verb("checkpointing")),
     ("DELETE", _C + "/checkpoints/{name}", _container_verb("checkpointing")),
-    ("GET", "/volumes", _says({"Volumes": [], "Warnings": None})),
-    ("POST", "/volumes/create", _verb("making volumes")),
-    ("POST", "/volumes/prune", _verb("pruning of volumes")),
-    ("GET", "/volumes/{id}", _missing(_VOLUME)),
-    ("PUT,DELETE", "/volumes/{id}", _missing(_VOLUME)),
-    ("POST", "/networks/create", _verb("managing networks: each tenant has its bridge")),
-    ("POST", "/networks/prune", _verb("pruning of networks")),
-    ("POST", "/networks/{id}/connect", _verb("connecting networks")),
-    ("POST", "/networks/{id}/disconnect", _verb("disconnecting networks")),
-    ("DELETE", "/networks/{id}", _remove_network),
+    ("PUT", "/volumes/{id}", _no_cluster_volume),
     ("GET", "/plugins", _says([])),
     ("GET", "/plugins/privileges", _verb("managing plugins: they would run as root of the host")),
     ("POST", "/plugins/pull", _verb("managing plugins: they would run as root of the host")),

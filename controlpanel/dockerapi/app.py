@@ -7,9 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from controlpanel.base.errors import http_status
+from controlpanel.base import precedence
+from controlpanel.base.errors import headers, http_status
 from controlpanel.dockerapi import door, router, versions
 from controlpanel.dockerapi.exchange import Exchange
+from controlpanel.tenants import rates, refusals, under_way
 from engine import errors
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ async def application(scope: Message, receive: Callable[[], Awaitable[Message]],
     try:
         await _answer(exchange)
     except errors.EngineError as error:
+        await refusals.tell(error, what=exchange.path)
         await _refuse(exchange, error)
     except asyncio.CancelledError:  # this process is ending, and its patience with those under way is over
         if exchange.replied:
@@ -53,9 +56,14 @@ async def _answer(exchange: Exchange) -> None:
         await exchange.reply_error(404, "page not found")
         return
     exchange.params = route.params
-    if not route.public:
-        exchange.actor = await door.admit(exchange.scope)
-    await route.handler(exchange)
+    if route.public:
+        await route.handler(exchange)
+        return
+    exchange.actor = actor = await door.admit(exchange.scope)
+    rates.spend(actor.credential)
+    under_way.follow(exchange.scope, actor)
+    async with precedence.request(actor.tenant_number):
+        await route.handler(exchange)
 
 
 async def _refuse(exchange: Exchange, error: errors.EngineError) -> None:
@@ -63,5 +71,5 @@ async def _refuse(exchange: Exchange, error: errors.EngineError) -> None:
     if exchange.replied:
         log.warning("%s %s: %s, after the reply had begun", exchange.method, exchange.path, error.message)
         raise ConnectionAbortedError(error.message) from error
-    headers = [(b"www-authenticate", b"Bearer")] if isinstance(error, errors.Unauthenticated) else None
-    await exchange.reply_error(http_status(error), error.message, headers)
+    words = [(name.lower().encode(), value.encode()) for name, value in headers(error).items()]
+    await exchange.reply_error(http_status(error), error.message, words)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from controlpanel.containers import projection, telling
+from controlpanel.audit import services as audit
+from controlpanel.base import database
+from controlpanel.containers import projection, readers, telling
 from controlpanel.containers.projection import ContainerView
 from controlpanel.dockerapi import relay, words
 from controlpanel.dockerapi.exchange import Exchange
@@ -43,12 +45,13 @@ async def attach(exchange: Exchange) -> None:
     else:  # what was written so far, in the clothes of an attach
         stdin, tail = False, -1 if exchange.flag("logs") else 0
         opened = streams.open_stream("logs", tenant, view.id, **which, follow=False, timestamps=False, since_ns=0, until_ns=0, tail=tail)
-    _ok, reader, writer = await opened
-    try:
-        await exchange.hijack(output_type(exchange, tty=spec.tty))
-        await relay.both_ways(exchange, reader, writer, stdin=stdin)
-    finally:
-        relay.close(writer)
+    with readers.reading(view.id):
+        _ok, reader, writer = await opened
+        try:
+            await exchange.hijack(output_type(exchange, tty=spec.tty))
+            await relay.both_ways(exchange, reader, writer, stdin=stdin)
+        finally:
+            relay.close(writer)
 
 
 async def attachable(exchange: Exchange, *, stdin: bool) -> ContainerView:
@@ -57,6 +60,8 @@ async def attachable(exchange: Exchange, *, stdin: bool) -> ContainerView:
     view = await projection.container(exchange.actor, exchange.params["id"])
     if view.status in _NOT_NOW:
         raise FailedPrecondition(_NOT_NOW[view.status])
+    if stdin and view.spec.open_stdin:
+        await database.run(audit.record, exchange.actor, "container.attach", view.name)
     telling.tell(view, "attach")
     return view
 

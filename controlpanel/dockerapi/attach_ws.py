@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+from controlpanel.containers import readers
 from controlpanel.dockerapi import attach, relay, websocket
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.hosts import streams
@@ -18,21 +19,22 @@ async def attach_ws(exchange: Exchange) -> None:
     which["stdin"] = which["stdin"] and view.spec.open_stdin
     keys = exchange.text("detachKeys") or attach.DETACH_KEYS
     words = {**which, "logs": exchange.flag("logs"), "detach_keys": keys, "raw": True}
-    _ok, reader, writer = await streams.open_stream("attach", view.spec.tenant, view.id, **words)
-    try:
-        await exchange.hijack_websocket(answer)
-        down = asyncio.ensure_future(_down(exchange, reader))
-        up = asyncio.ensure_future(_up(exchange, writer, stdin=which["stdin"]))
+    with readers.reading(view.id):
+        _ok, reader, writer = await streams.open_stream("attach", view.spec.tenant, view.id, **words)
         try:
-            await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
+            await exchange.hijack_websocket(answer)
+            down = asyncio.ensure_future(_down(exchange, reader))
+            up = asyncio.ensure_future(_up(exchange, writer, stdin=which["stdin"]))
+            try:
+                await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (down, up):
+                    task.cancel()
+                await asyncio.gather(down, up, return_exceptions=True)
+            if not down.cancelled() and down.exception() is None:
+                await exchange.stream_send(websocket.close(websocket.NORMAL))
         finally:
-            for task in (down, up):
-                task.cancel()
-            await asyncio.gather(down, up, return_exceptions=True)
-        if not down.cancelled() and down.exception() is None:
-            await exchange.stream_send(websocket.close(websocket.NORMAL))
-    finally:
-        relay.close(writer)
+            relay.close(writer)
 
 
 async def _down(exchange: Exchange, reader: asyncio.StreamReader) -> None:

@@ -6,10 +6,12 @@ import re
 from typing import Any, Final
 
 from controlpanel.containers import services
+from controlpanel.containers.networking import MAC_DEPRECATED
 from controlpanel.dockerapi import schema, shapes
 from controlpanel.dockerapi.exchange import Exchange
 from engine.errors import InvalidArgument, Unsupported
 
+_SEVERAL_NETWORKS: Final = (1, 44)  # since this version a create may name more than one
 _PLATFORM: Final = re.compile(r"linux(/|\Z)")
 
 
@@ -20,8 +22,13 @@ async def create(exchange: Exchange) -> None:
         raise InvalidArgument(f'"{platform}": cannot parse platform specifier: invalid argument')
     if platform and not _PLATFORM.match(platform):
         raise Unsupported(f"images for platform {platform} don't run here: this host is linux")
+    old = exchange.version < _SEVERAL_NETWORKS
+    named = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    if old and len(named) > 1:
+        raise InvalidArgument(f"Container cannot be created with multiple network endpoints: {', '.join(named)}")
     made = await services.create_container(exchange.actor, body, name=exchange.text("name"))
-    await exchange.reply_json({"Id": made.view.id, "Warnings": list(made.warnings)}, 201)
+    warnings = [warning for warning in made.warnings if not (old and warning == MAC_DEPRECATED)]
+    await exchange.reply_json({"Id": made.view.id, "Warnings": warnings}, 201)
 
 
 def decode(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from controlpanel.builds import services as builds
 from controlpanel.containers import projection as containers
 from controlpanel.containers.projection import ContainerView
-from controlpanel.dockerapi import image_shapes, listing, sizes, words
+from controlpanel.dockerapi import image_shapes, listing, sizes, volumes, words
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.images import projection as images
 from controlpanel.images import usage
@@ -39,7 +39,7 @@ async def disk_usage(exchange: Exchange) -> None:
     if "container" in wanted:
         out["Containers"] = await _containers(actor, mine)
     if "volume" in wanted:
-        out["Volumes"] = []
+        out["Volumes"] = await volumes.usage(actor)
     if "build-cache" in wanted:
         out["BuildCache"] = await _build_cache(actor)
     if exchange.version < (1, 42):

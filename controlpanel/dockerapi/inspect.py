@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from controlpanel.containers import health, projection, tmpfs
-from controlpanel.containers.options import CONTAINER
+from controlpanel.containers import endpoints, health, mounts, networking, ports, projection, tmpfs
 from controlpanel.containers.projection import ContainerView
-from controlpanel.dockerapi import networks, shapes, sizes
+from controlpanel.dockerapi import shapes, sizes
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.words import rfc3339
 from controlpanel.execs import projection as execs
+from controlpanel.networks.builtin import BRIDGE, HOST, NONE, network_id
+from controlpanel.networks.members import endpoint_id
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
 from engine.model.container import HealthState, Status
+from engine.model.network import DEFAULT, EndpointSpec, EndpointState
+
+_WITHOUT_ID_AS_ALIAS: Final = (1, 45)  # before this version the short id was among the aliases, and docker-compose 1 looks for it there
+NETWORKED: Final = (BRIDGE, "user")  # modes in which a container has ports of its own
 
 
 async def container(exchange: Exchange) -> None:
@@ -24,12 +29,16 @@ async def container(exchange: Exchange) -> None:
     tenant = exchange.actor.tenant
     assert tenant is not None
     members = await _beside(exchange.actor, view, size=exchange.flag("size"))
+    if exchange.version < _WITHOUT_ID_AS_ALIAS:
+        members["NetworkSettings"] = _with_id_as_alias(view, network_settings(view, tenant.name))
     if members:
         await exchange.reply_json({**describe(view, tenant.name), **members})
         return
     data = view.cache.get("inspect")
     if data is None:
-        data = view.cache["inspect"] = orjson.dumps(describe(view, tenant.name), option=orjson.OPT_APPEND_NEWLINE)
+        data = orjson.dumps(describe(view, tenant.name), option=orjson.OPT_APPEND_NEWLINE)
+        if not any(each.spec.links for each in endpoints.current(view.spec, view.state)):  # they show others' names, which may change
+            view.cache["inspect"] = data
     await exchange.reply_bytes(data)
 
 
@@ -71,12 +80,25 @@ def describe(view: ContainerView, tenant: str) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
-        "HostConfig": shapes.host_config_of(view.docker_host_config, network_mode=spec.network_mode),
+        "HostConfig": host_config(view),
         "GraphDriver": {"Data": {}, "Name": "overlay2"},
-        "Mounts": tmpfs.mount_points(view.docker_host_config),
+        "Mounts": [*mounts.points(spec.mounts), *tmpfs.mount_points(view.docker_host_config)],
         "Config": shapes.config_of(view.docker_config, container_id=view.id, image=view.image),
         "NetworkSettings": network_settings(view, tenant),
     }
+
+
+def host_config(view: ContainerView) -> dict[str, Any]:
+    """Links are the default bridge's, spelled as moby keeps them; those of another network are that one's to show."""
+    given = view.docker_host_config
+    mode = networking.shown_mode(str(given.get("NetworkMode") or ""), view.spec.network_mode)
+    shown = shapes.host_config_of(given, network_mode=mode)
+    point = next((each.spec for each in endpoints.current(view.spec, view.state) if each.spec.network_id == DEFAULT), None)
+    links = []
+    for number, _colon, alias in (link.partition(":") for link in (point.links if point else ())):
+        if other := projection.peek(view.tenant_id, number):
+            links.append(f"/{other.name}:/{view.name}/{alias}")
+    return {**shown, "Links": links or None}
 
 
 def state(view: ContainerView) -> dict[str, Any]:
@@ -105,56 +127,90 @@ def health_of(known: HealthState) -> dict[str, Any]:
     return {"Status": known.status, "FailingStreak": known.failing_streak, "Log": log}
 
 
-def endpoint(view: ContainerView, tenant: str) -> dict[str, Any]:
-    """Of the one network a container has."""
-    known, up, started = view.state, view.state.has_process, view.state.run > 0
-    address = known.ip_address if up else ""
-    return {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "MacAddress": known.mac_address if up else "",
-        "DriverOpts": None,
-        "GwPriority": 0,
-        "NetworkID": networks.network_id(tenant, view.spec.network_mode) if started else "",
-        "EndpointID": networks.endpoint_id(view.id) if up else "",
-        "Gateway": known.gateway if up else "",
-        "IPAddress": address,
-        "IPPrefixLen": known.prefix_len if up else 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": None,
-    }
-
-
 def network_settings(view: ContainerView, tenant: str) -> dict[str, Any]:
     """Who shares another container's network has none to show."""
-    point, bridge = endpoint(view, tenant), view.spec.network_mode == "bridge"
+    point = next((each for each in endpoints.current(view.spec, view.state) if each.spec.network_id == DEFAULT), None)
+    bridge = endpoint(view, point, tenant) if point else {}
     return {
         "Bridge": "",
-        "SandboxID": networks.endpoint_id(f"sandbox {view.id}") if view.state.has_process else "",
+        "SandboxID": endpoint_id(view.id, "sandbox") if view.state.has_process else "",
         "SandboxKey": "",
-        "Ports": {},
+        "Ports": port_map(view),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         # of the default bridge only, for clients from before networks had names
-        "EndpointID": point["EndpointID"] if bridge else "",
-        "Gateway": point["Gateway"],
+        "EndpointID": bridge.get("EndpointID", ""),
+        "Gateway": bridge.get("Gateway", ""),
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,
-        "IPAddress": point["IPAddress"],
-        "IPPrefixLen": point["IPPrefixLen"],
+        "IPAddress": bridge.get("IPAddress", ""),
+        "IPPrefixLen": bridge.get("IPPrefixLen", 0),
         "IPv6Gateway": "",
-        "MacAddress": point["MacAddress"],
-        "Networks": endpoints(view, tenant),
+        "MacAddress": bridge.get("MacAddress", ""),
+        "Networks": networks_of(view, tenant),
     }
 
 
-def endpoints(view: ContainerView, tenant: str) -> dict[str, Any]:
-    """By network; none of its own for who shares another container's."""
-    mode = view.spec.network_mode
-    return {} if mode.startswith(CONTAINER) else {mode: endpoint(view, tenant)}
+def _with_id_as_alias(view: ContainerView, shown: dict[str, Any]) -> dict[str, Any]:
+    for name, point in shown["Networks"].items():
+        if name not in (BRIDGE, HOST, NONE):
+            point["Aliases"] = list(dict.fromkeys([*(point["Aliases"] or ()), view.id[:12], view.spec.hostname or view.id[:12]]))
+    return shown
+
+
+def port_map(view: ContainerView) -> dict[str, list[dict[str, str]] | None]:
+    """Of one that runs in a network of its own."""
+    if not view.state.has_process or view.spec.network_mode not in NETWORKED:
+        return {}
+    return ports.port_map(view.docker_config, ports.current(view.spec, view.state))
+
+
+def networks_of(view: ContainerView, tenant: str) -> dict[str, Any]:
+    """By name; none of its own for who shares another container's."""
+    spec = view.spec
+    if spec.network_mode in (HOST, NONE):
+        return {spec.network_mode: endpoint(view, EndpointState(spec=EndpointSpec(network_id=spec.network_mode)), tenant)}
+    return {
+        endpoints.network_name(each.spec.network_id, view.network_names): endpoint(view, each, tenant)
+        for each in sorted(
+            endpoints.current(spec, view.state), key=lambda each: endpoints.network_name(each.spec.network_id, view.network_names)
+        )
+    }
+
+
+def network_ids(view: ContainerView, tenant: str) -> dict[str, str]:
+    """Of its networks, by name; "" before its first start."""
+    return {name: point["NetworkID"] for name, point in networks_of(view, tenant).items()}
+
+
+def endpoint(view: ContainerView, point: EndpointState, tenant: str) -> dict[str, Any]:
+    """One EndpointSettings. Where it is known by names, moby says so since it was started or connected."""
+    spec, started = point.spec, view.state.run > 0
+    named = spec.network_id not in (DEFAULT, HOST, NONE) and (started or spec not in view.spec.networks)
+    up = view.state.has_process and (bool(point.ip_address) or spec.network_id in (HOST, NONE))
+    number = spec.network_id if spec.network_id not in (DEFAULT, HOST, NONE) else network_id(tenant, spec.network_id or BRIDGE)
+    return {
+        **endpoints.to_docker(spec, _linked(view, spec)),
+        "MacAddress": point.mac_address if up else "",
+        "DriverOpts": None,
+        "GwPriority": spec.gw_priority,
+        "NetworkID": number if started else "",
+        "EndpointID": endpoint_id(view.id, number) if up else "",
+        "Gateway": point.gateway if up else "",
+        "IPAddress": point.ip_address if up else "",
+        "IPPrefixLen": point.prefix_len if up else 0,
+        "IPv6Gateway": point.ipv6_gateway if up else "",
+        "GlobalIPv6Address": point.ipv6_address if up else "",
+        "GlobalIPv6PrefixLen": point.ipv6_prefix_len if up else 0,
+        "DNSNames": endpoints.names(view.spec, spec, view.name) if named else None,
+    }
+
+
+def _linked(view: ContainerView, spec: EndpointSpec) -> dict[str, str]:
+    """Names of the containers that links lead to."""
+    numbers = [link.partition(":")[0] for link in spec.links]
+    found = {number: projection.peek(view.tenant_id, number) for number in numbers}
+    return {number: other.name for number, other in found.items() if other}

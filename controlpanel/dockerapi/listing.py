@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import orjson
 
-from controlpanel.containers import projection, tmpfs
+from controlpanel.containers import mounts, networking, ports, projection, tmpfs
 from controlpanel.containers.projection import ContainerView
-from controlpanel.dockerapi import inspect, networks, sizes, words
+from controlpanel.dockerapi import inspect, sizes, words
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.images import projection as images
 from controlpanel.tenants.actor import Actor
@@ -25,8 +25,7 @@ _FILTERS: Final = (
 )  # fmt: skip
 _STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HEALTH: Final = ("none", "starting", "healthy", "unhealthy")
-_PORTS: Final = re.compile(r"\d{1,5}(-\d{1,5})?(/(tcp|udp|sctp))?")
-_QUANTIFIERS = re.compile(r"[*+?{]")
+_PORTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
 Test = Callable[[ContainerView], bool]
 
 
@@ -61,10 +60,11 @@ async def containers(exchange: Exchange) -> None:
 async def _tests(actor: Actor, given: words.Filters) -> list[Test]:
     """One for each filter; a container must pass all, and one value of each is enough."""
     tests: list[Test] = []
+    of_ports: list[Test] = []  # of these one is enough
     for name, values in given.items():
         if values:
-            tests.append(await _test(actor, name, values))
-    return tests
+            (of_ports if name in ("publish", "expose") else tests).append(await _test(actor, name, values))
+    return [*tests, lambda view: any(test(view) for test in of_ports)] if of_ports else tests
 
 
 async def _test(actor: Actor, name: str, values: Sequence[str]) -> Test:
@@ -79,7 +79,7 @@ async def _test(actor: Actor, name: str, values: Sequence[str]) -> Test:
             starts = tuple(values)
             return lambda view: view.id.startswith(starts)
         case "name":
-            patterns = [_pattern(name, value) for value in values]
+            patterns = [words.pattern(name, value) for value in values]
             return lambda view: any(pattern.search(view.name) or pattern.search(f"/{view.name}") for pattern in patterns)
         case "label":
             return lambda view: words.labels_match(values, view.spec.labels)
@@ -95,7 +95,8 @@ async def _test(actor: Actor, name: str, values: Sequence[str]) -> Test:
         case "network":
             tenant = actor.tenant.name if actor.tenant else ""
             return lambda view: any(
-                value in (view.spec.network_mode, networks.network_id(tenant, view.spec.network_mode)) for value in values
+                name in values or (number and number.startswith(tuple(values)))
+                for name, number in inspect.network_ids(view, tenant).items()
             )
         case "health":
             _only(name, values, _HEALTH, "health")
@@ -104,11 +105,11 @@ async def _test(actor: Actor, name: str, values: Sequence[str]) -> Test:
             wanted_task = words.one_boolean({name: list(values)}, name, False)
             return lambda view: not wanted_task
         case "publish" | "expose":
-            for value in values:
-                _check_port(name, value)
-            return lambda view: False  # no container has published ports in this release
-        case _:  # volume: nor volumes
-            return lambda view: False
+            ports_wanted = {port for value in values for port in _range(name, value)}
+            member = "PublicPort" if name == "publish" else "PrivatePort"
+            return lambda view: any((port.get(member), port["Type"]) in ports_wanted for port in _ports(view))
+        case _:  # volume, by name or by where it is
+            return lambda view: any(mount.source in values or mount.target in values for mount in view.spec.mounts)
 
 
 def _exit_code(value: str) -> int:
@@ -118,26 +119,23 @@ def _exit_code(value: str) -> int:
         raise InvalidArgument(f"invalid filter 'exited={value[:40]}': {error.message}") from None
 
 
-def _check_port(name: str, value: str) -> None:
-    """80, 80/tcp or 80-90/tcp"""
-    if not _PORTS.fullmatch(value):
+def _range(name: str, value: str) -> Iterator[tuple[int, str]]:
+    """80, 80/tcp or 80-90/tcp: each port of it."""
+    if ":" in value:
+        raise InvalidArgument(f"filter for '{name}' should not contain ':': {value[:40]}")
+    found = _PORTS.fullmatch(value)
+    if not found:
         raise InvalidArgument(f'error while looking up for {name} {value[:40]}: strconv.ParseUint: parsing "{value[:40]}": invalid syntax')
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not first <= last <= 65535:
+        raise InvalidArgument(f"error while looking up for {name} {value[:40]}: invalid range specified for port: {value[:40]}")
+    return ((port, found[3] or "tcp") for port in range(first, last + 1))
 
 
 def _only(name: str, values: Sequence[str], known: Sequence[str], what: str) -> None:
     for value in values:
         if value not in known:
             raise InvalidArgument(f"invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {', '.join(known)}")
-
-
-def _pattern(name: str, text: str) -> re.Pattern[str]:
-    """A regular expression, as in moby; but ours can be made to backtrack for hours, so only simple ones are taken."""
-    if len(text) > 300 or len(_QUANTIFIERS.findall(text)) > 3 or re.search(r"\)[*+?{]", text):
-        raise InvalidArgument(f"invalid filter '{name}={text[:40]}': the expression is too complicated")
-    try:
-        return re.compile(text, re.ASCII)
-    except re.error as error:
-        raise InvalidArgument(f"invalid filter '{name}={text}': {error}") from None
 
 
 async def _image_id(actor: Actor, name: str) -> str:
@@ -161,20 +159,27 @@ def _line(view: ContainerView, tenant: str, names: dict[str, str], now: float) -
 
 
 def _fixed(view: ContainerView, tenant: str) -> dict[str, Any]:
-    mode = view.spec.network_mode
+    mode = networking.shown_mode(str(view.docker_host_config.get("NetworkMode") or ""), view.spec.network_mode)
     return {
         "Id": view.id,
         "Names": [f"/{view.name}"],
         "ImageID": view.image_id,
         "Command": command(view.spec.args),
         "Created": view.created_at_ns // 1_000_000_000,
-        "Ports": [],
+        "Ports": _ports(view),
         "Labels": view.spec.labels,
         "State": view.status.value,
         "HostConfig": {"NetworkMode": mode},
-        "NetworkSettings": {"Networks": inspect.endpoints(view, tenant)},
-        "Mounts": tmpfs.mount_points(view.docker_host_config),
+        "NetworkSettings": {"Networks": inspect.networks_of(view, tenant)},
+        "Mounts": [*mounts.points(view.spec.mounts), *tmpfs.mount_points(view.docker_host_config)],
     }
+
+
+def _ports(view: ContainerView) -> list[dict[str, Any]]:
+    """Of one that runs in a network of its own."""
+    if not view.state.has_process or view.spec.network_mode not in inspect.NETWORKED:
+        return []
+    return ports.summary(view.docker_config, ports.current(view.spec, view.state))
 
 
 def summary(view: ContainerView, tenant: str, now: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.dockerapi.images import repository_and_tag
 from controlpanel.images import transfers
 from controlpanel.tenants.permissions import require
-from engine.errors import EngineError, InvalidArgument, Unsupported
+from engine.errors import EngineError, InvalidArgument
 from engine.model.platform import Platform
 
 
@@ -19,7 +19,7 @@ async def load(exchange: Exchange) -> None:
 
 
 async def create(exchange: Exchange) -> None:
-    """``fromImage``: a pull. ``fromSrc=-``: import of a root file system."""
+    """``fromImage``: a pull. ``fromSrc=-``: import of a root file system; another word is the address that the host fetches it from."""
     source = exchange.text("fromSrc")
     if exchange.text("fromImage"):
         await registries.pull(exchange, _platform(exchange))
@@ -27,8 +27,6 @@ async def create(exchange: Exchange) -> None:
     require(exchange.actor, "image.load")
     if not source:
         raise InvalidArgument("invalid reference format: fromImage or fromSrc is needed")
-    if source != "-":
-        raise Unsupported("import from a URL is not supported yet: send the tar itself (docker import -)")
     repository, tag = exchange.text("repo"), exchange.text("tag")
     platform = _platform(exchange)
     if platform and (system := Platform.parse(platform).os) != "linux":
@@ -36,6 +34,7 @@ async def create(exchange: Exchange) -> None:
     await _receive(
         exchange,
         "import",
+        address="" if source == "-" else source,
         ref=repository_and_tag(repository, tag) if repository else "",
         changes=exchange.query.get("changes", []),
         message=exchange.text("message"),

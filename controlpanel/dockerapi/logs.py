@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlpanel.containers import projection
+from controlpanel.containers import projection, readers
 from controlpanel.dockerapi import relay, words
 from controlpanel.dockerapi.attach import output_type
 from controlpanel.dockerapi.exchange import Exchange
@@ -17,24 +17,25 @@ async def logs(exchange: Exchange) -> None:
     if not (stdout or stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
     view = await projection.container(exchange.actor, exchange.params["id"])
-    _ok, reader, writer = await streams.open_stream(
-        "logs",
-        view.spec.tenant,
-        view.id,
-        stdout=stdout,
-        stderr=stderr,
-        follow=exchange.flag("follow"),
-        timestamps=exchange.flag("timestamps"),
-        details=exchange.flag("details"),
-        since_ns=words.time_ns(exchange.text("since")),
-        until_ns=words.time_ns(exchange.text("until")),
-        tail=_tail(exchange.text("tail")),
-    )
-    try:
-        await exchange.begin(output_type(exchange, tty=view.spec.tty))
-        await exchange.while_connected(relay.down(exchange, reader))
-    finally:
-        relay.close(writer)
+    with readers.reading(view.id):
+        _ok, reader, writer = await streams.open_stream(
+            "logs",
+            view.spec.tenant,
+            view.id,
+            stdout=stdout,
+            stderr=stderr,
+            follow=exchange.flag("follow"),
+            timestamps=exchange.flag("timestamps"),
+            details=exchange.flag("details"),
+            since_ns=words.time_ns(exchange.text("since")),
+            until_ns=words.time_ns(exchange.text("until")),
+            tail=_tail(exchange.text("tail")),
+        )
+        try:
+            await exchange.begin(output_type(exchange, tty=view.spec.tty))
+            await exchange.while_connected(relay.down(exchange, reader))
+        finally:
+            relay.close(writer)
 
 
 def _tail(text: str) -> int:

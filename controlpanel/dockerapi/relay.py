@@ -6,7 +6,7 @@ import asyncio
 
 from controlpanel.dockerapi.exchange import Exchange
 
-CHUNK = 1 << 20
+CHUNK = 128 << 10  # of a stream at a time: a light request waits for one of each stream under way
 
 
 async def down(exchange: Exchange, reader: asyncio.StreamReader) -> None:

@@ -32,6 +32,7 @@ from controlpanel.dockerapi import (
     resources,
     stats,
     system,
+    volumes,
 )
 from controlpanel.dockerapi.exchange import Exchange
 
@@ -107,9 +108,19 @@ _TABLE: Final[list[tuple[str, str, Handler]]] = [
     ("POST", _IMAGE + "/push", registries.push),
     ("GET", "/distribution/{name}/json", registries.distribution),
     ("DELETE", _IMAGE, images.remove),
+    ("GET", "/volumes", volumes.list_all),
+    ("POST", "/volumes/create", volumes.create),
+    ("POST", "/volumes/prune", volumes.prune),
+    ("GET", "/volumes/{id}", volumes.inspect),
+    ("DELETE", "/volumes/{id}", volumes.remove),
     ("GET", "/networks", networks.list_all),
     ("GET", "/networks/", networks.list_all),
+    ("POST", "/networks/create", networks.create),
+    ("POST", "/networks/prune", networks.prune),
     ("GET", "/networks/{id}", networks.inspect),
+    ("DELETE", "/networks/{id}", networks.remove),
+    ("POST", "/networks/{id}/connect", networks.connect),
+    ("POST", "/networks/{id}/disconnect", networks.disconnect),
     *absent.TABLE,
 ]
 

@@ -118,6 +118,20 @@ def object_map(go_type: str) -> Callable[[Any, str], dict[str, Any]]:
     return kind
 
 
+def port_map(value: Any, path: str) -> dict[str, list[dict[str, str]] | None]:
+    """nat.PortMap. A slash within a name is written ~1 in a path."""
+    found: dict[str, list[dict[str, str]] | None] = {}
+    for port, bindings in object_map("nat.PortMap")(value, path).items():
+        place = f"{path}.{port.replace('/', '~1')}"
+        items = objects("[]nat.PortBinding", "nat.PortBinding")(bindings if bindings is not None else [], place)
+        found[port] = None if bindings is None else [_port_binding(item, f"{place}.{index}") for index, item in enumerate(items)]
+    return found
+
+
+def _port_binding(item: dict[str, Any], path: str) -> dict[str, str]:
+    return {"HostIp": "", "HostPort": "", **decode({"HostIp": string, "HostPort": string}, item, path, "nat.PortBinding")}
+
+
 def size(value: Any, path: str) -> list[int]:
     """[height, width]"""
     if not isinstance(value, list):

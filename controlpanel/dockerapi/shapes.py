@@ -73,7 +73,7 @@ HOST_CONFIG: Final[dict[str, Kind]] = {
     "ContainerIDFile": schema.string,
     "LogConfig": schema.struct(_LOG_CONFIG, "container.LogConfig"),
     "NetworkMode": schema.mode("container.NetworkMode"),
-    "PortBindings": schema.object_map("nat.PortMap"),
+    "PortBindings": schema.port_map,
     "RestartPolicy": schema.struct(_RESTART_POLICY, "container.RestartPolicy"),
     "AutoRemove": schema.boolean,
     "VolumeDriver": schema.string,
@@ -215,8 +215,9 @@ HOST_CONFIG_DEFAULTS: Final[dict[str, Any]] = {
     "ReadonlyPaths": READONLY_PATHS,
 }
 
-_ENDPOINT: Final[dict[str, Kind]] = {
-    "IPAMConfig": schema.anything,
+_ENDPOINT_IPAM: Final[dict[str, Kind]] = {"IPv4Address": schema.string, "IPv6Address": schema.string, "LinkLocalIPs": schema.strings}
+ENDPOINT: Final[dict[str, Kind]] = {
+    "IPAMConfig": schema.struct(_ENDPOINT_IPAM, "network.EndpointIPAMConfig"),
     "Links": schema.strings,
     "Aliases": schema.strings,
     "MacAddress": schema.string,
@@ -227,7 +228,7 @@ _ENDPOINT: Final[dict[str, Kind]] = {
 
 def _endpoints(value: Any, path: str) -> dict[str, dict[str, Any]]:
     return {
-        name: schema.decode(_ENDPOINT, item, f"{path}.{name}", "network.EndpointSettings") if item is not None else {}
+        name: schema.decode(ENDPOINT, item, f"{path}.{name}", "network.EndpointSettings") if item is not None else {}
         for name, item in schema.object_map("map[string]*network.EndpointSettings")(value, path).items()
     }
 

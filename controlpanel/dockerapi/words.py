@@ -15,6 +15,7 @@ from engine.errors import InvalidArgument
 Filters = dict[str, list[str]]
 
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
+_QUANTIFIERS = re.compile(r"[*+?{]")
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _SECONDS = re.compile(r"([+-]?[0-9]{1,40})(?:\.([0-9]+))?\Z")
 _DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|s|m|h)")
@@ -111,6 +112,16 @@ def labels_match(wanted: Sequence[str], labels: Mapping[str, str]) -> bool:
         if name not in labels or (equals and labels[name] != value):
             return False
     return True
+
+
+def pattern(name: str, text: str) -> re.Pattern[str]:
+    """A regular expression, as in moby; but ours can be made to backtrack for hours, so only simple ones are taken."""
+    if len(text) > 300 or len(_QUANTIFIERS.findall(text)) > 3 or re.search(r"\)[*+?{]", text):
+        raise InvalidArgument(f"invalid filter '{name}={text[:40]}': the expression is too complicated")
+    try:
+        return re.compile(text, re.ASCII)
+    except re.error as error:
+        raise InvalidArgument(f"invalid filter '{name}={text}': {error}") from None
 
 
 def rfc3339(ns: int) -> str:

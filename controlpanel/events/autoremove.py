@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db.models import Q
 
 from controlpanel.base import database, live
-from controlpanel.containers import projection, services
+from controlpanel.containers import projection, readers, services
 from controlpanel.containers.models import Container, Desired
 from controlpanel.containers.projection import ContainerView
 from controlpanel.containers.recovery import RECALLED
@@ -55,9 +55,10 @@ def _begin(tenant_id: int, container_id: str) -> None:
 
 
 async def _remove(tenant_id: int, container_id: str) -> None:
+    await readers.have_read(container_id)
     try:
         tenant = await database.read(Tenant.objects.get, pk=tenant_id)
-        await services.remove_container(system(tenant), container_id)
+        await services.remove_container(system(tenant), container_id, volumes=True)
     except (NotFound, Tenant.DoesNotExist):
         pass  # somebody was faster
     except EngineError as error:

@@ -18,12 +18,18 @@ from controlpanel.containers.models import Container
 from controlpanel.containers.recovery import RECALLED
 from controlpanel.execs import rows as execs
 from controlpanel.images import rows as images
+from controlpanel.metrics import traffic
+from controlpanel.networks import rows as networks
 from controlpanel.tenants.models import Tenant
+from controlpanel.volumes import rows as volumes
 from engine.config import PUBLIC_TENANT
 from engine.model import codec
 from engine.model.container import ContainerState
 from engine.model.event import Event, EventKind
 from engine.model.execution import ExecState
+from engine.model.network import NetworkSpec
+from engine.model.traffic import Traffic
+from engine.model.volume import VolumeSpec
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +116,20 @@ def _image_removed(event: Event) -> bool:
     return known
 
 
+def _volume_added(event: Event) -> bool:
+    known, tenant_id = _owner(event.tenant)
+    return tenant_id is not None and known and volumes.mirror(tenant_id, codec.from_json(VolumeSpec, event.state), time_ns=event.seq)
+
+
+def _network_added(event: Event) -> bool:
+    known, tenant_id = _owner(event.tenant)
+    return tenant_id is not None and known and networks.restore(tenant_id, codec.from_json(NetworkSpec, event.state))
+
+
+def _traffic_counted(event: Event) -> bool:
+    return traffic.note(codec.from_json(Traffic, event.state), time_ns=event.time_ns)
+
+
 def _owner(name: str) -> tuple[bool, int | None]:
     """Whether the panel knows this tenant, and its id; None is the public one."""
     if name == PUBLIC_TENANT:
@@ -130,4 +150,7 @@ HANDLERS: Final[dict[EventKind, Callable[[Event], bool]]] = {
     EventKind.EXEC_EXITED: _exec_exited,
     EventKind.IMAGE_ADDED: _image_added,
     EventKind.IMAGE_REMOVED: _image_removed,
+    EventKind.VOLUME_ADDED: _volume_added,
+    EventKind.NETWORK_ADDED: _network_added,
+    EventKind.TRAFFIC_COUNTED: _traffic_counted,
 }

@@ -18,6 +18,11 @@ from controlpanel.containers import rows as containers
 from controlpanel.containers.models import Container
 from controlpanel.images import rows as images
 from controlpanel.images.models import Image
+from controlpanel.networks import rows as networks
+from controlpanel.networks.models import Network
+from controlpanel.tenants.models import Tenant
+from controlpanel.volumes import rows as volumes
+from controlpanel.volumes.models import Volume
 from engine.config import PUBLIC_TENANT
 from engine.model import codec
 from engine.model.container import ContainerState
@@ -26,6 +31,7 @@ from engine.model.event import EventKind
 log = logging.getLogger(__name__)
 
 ImageKey = tuple[str, str]  # tenant name ("public"), image id
+VolumeKey = tuple[str, str]  # tenant name, volume name
 Order = tuple[int, int]  # (seq, change) of a ContainerState
 
 
@@ -35,6 +41,8 @@ class Known:
 
     containers: dict[str, Order]
     images: set[ImageKey]
+    volumes: dict[VolumeKey, int] = field(default_factory=dict)  # when each was made
+    networks: set[str] = field(default_factory=set)  # ids of those that are ready
 
 
 @dataclass(slots=True)
@@ -43,10 +51,16 @@ class Inventory:
 
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     images: set[ImageKey] = field(default_factory=set)
+    volumes: dict[VolumeKey, int] = field(default_factory=dict)
+    networks: set[str] = field(default_factory=set)
 
     def note(self, message: dict[str, Any]) -> None:
         if message["kind"] == EventKind.IMAGE_ADDED:
             self.images.add((message["tenant"], message["object_id"]))
+        elif message["kind"] == EventKind.NETWORK_ADDED:
+            self.networks.add(message["object_id"])
+        elif message["kind"] == EventKind.VOLUME_ADDED:
+            self.volumes[message["tenant"], message["object_id"]] = message["state"]["created_ns"]
         elif message["kind"].startswith("container."):
             self.containers[message["object_id"]] = message
 
@@ -57,6 +71,8 @@ def known(host_name: str) -> Known:
     return Known(
         {engine_id: (seq, change or 0) for engine_id, seq, change in rows},
         {(tenant or PUBLIC_TENANT, image_id) for tenant, image_id in of_tenants},
+        {(tenant, name): made for tenant, name, made in Volume.everywhere.values_list("tenant__name", "name", "created_ns")},
+        set(Network.everywhere.filter(host__name=host_name, state=Network.READY).values_list("network_id", flat=True)),
     )
 
 
@@ -73,6 +89,12 @@ def settle(before: Known, found: Inventory) -> dict[str, str]:
         row_tenant = {"tenant": None} if tenant == PUBLIC_TENANT else {"tenant__name": tenant}
         for image in Image.everywhere.filter(image_id=image_id, **row_tenant):
             images.drop(image.tenant_id, [image_id])
+    for network_id in sorted(before.networks - found.networks):
+        networks.gone(network_id)
+    for tenant, name in sorted(before.volumes.keys() - found.volumes.keys()):
+        log.warning("volume %s of %s is gone from the host", name, tenant)
+        for number in Tenant.objects.filter(name=tenant).values_list("pk", flat=True):
+            volumes.drop(number, name, before.volumes[tenant, name])
     unknown = found.containers.keys() - before.containers.keys()
     unknown -= set(Container.everywhere.filter(engine_id__in=unknown).values_list("engine_id", flat=True))
     return {container_id: found.containers[container_id]["tenant"] for container_id in sorted(unknown)}

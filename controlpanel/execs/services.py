@@ -77,7 +77,8 @@ def _create(actor: Actor, container_id: str, asked: ExecSpec, detach_keys: str) 
         created_at_ns=time.time_ns(),
     )
     statements.insert(row)
-    audit.record(actor, "container.exec", container.name, command=rows.command(asked)[:300], user=asked.user)
+    words = {"command": rows.command(asked)[:300], "user": asked.user}
+    audit.record(actor, "container.exec", container.name, exec=asked.id, **words)
     rows.event(container, f"exec_create: {rows.command(asked)}", asked.id)
     return rows.tell(row)
 
@@ -94,7 +95,7 @@ async def start(actor: Actor, exec_id: str, *, detached: bool = False, hang_up: 
     view = _claim(view)
     asked = dataclasses.replace(view.spec, console_size=tuple(console_size) or view.spec.console_size)
     words = {"exec": codec.to_json(asked), "detach": detached, "hang_up": hang_up, "detach_keys": view.detach_keys or keys.DETACH}
-    recorded = asyncio.ensure_future(database.run(_started, exec_id))  # while the host runs it
+    recorded = asyncio.ensure_future(database.run(_started, actor, exec_id))  # while the host runs it
     try:
         async with turns.turn(container.tenant_id):
             ok, reader, writer = await open_stream("exec", container.spec.tenant, container.id, **words)
@@ -120,13 +121,14 @@ def _claim(view: ExecView) -> ExecView:
     return view
 
 
-def _started(exec_id: str) -> None:
+def _started(actor: Actor, exec_id: str) -> None:
     row = statements.get(Exec, "exec_id", exec_id, lock=True)
     container = statements.get(Container, "engine_id", row.container) if row else None
     if row is None or container is None:
         return  # removed meanwhile
     row.started = True
     statements.update(row, "started")
+    audit.record(actor, "container.exec_start", container.name, exec=exec_id)
     rows.event(container, f"exec_start: {rows.command(row.to_spec())}", exec_id)
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 import orjson
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
 from controlpanel.base import uploads
 from controlpanel.base.rest import Asked
-from controlpanel.files import services, single
+from controlpanel.files import answers, services
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.rest import actor
 from engine.errors import InvalidArgument
@@ -24,9 +23,11 @@ router = Router()
 _CONTAINER = "/tenants/{tenant}/containers/{name}"
 UPLOADS: Final = re.compile(r"/api/v1/tenants/[^/]+/containers/[^/]+/files(/content)?")  # PUT: their bodies are streams
 _BYTES: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
-_TAR_BODY: Final = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": _BYTES}}}}
-_FILE_BODY: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}}}
+TAR_BODY: Final = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": _BYTES}}}}
+FILE_BODY: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}}}
 InContainer = Annotated[str, Query(description="In the container.", examples=["/etc/hosts"])]
+Octal = Annotated[str, Query(description="Octal.", pattern="^[0-7]{1,4}$")]
+Id = Annotated[int, Query(description="Of user or group, as the container sees it.", ge=0, lt=1 << 16)]
 _LINK: Final = 1 << 27  # Go's os.ModeSymlink
 _KINDS = ("modified", "added", "deleted")
 _LETTERS = dict(zip("MAD", _KINDS, strict=True))
@@ -110,10 +111,10 @@ async def stat_file(request: HttpRequest, tenant: str, name: str, path: InContai
 @router.get(_CONTAINER + "/files", summary="A file or folder as a tar")
 async def read_files(request: HttpRequest, tenant: str, name: str, path: InContainer) -> HttpResponseBase:
     who = await actor(request, tenant, "container.files_read")
-    return await _tar(services.download(who, name, path), f"{name}.tar")
+    return await answers.tar(_chunks(services.download(who, name, path)), f"{name}.tar")
 
 
-@router.put(_CONTAINER + "/files", response={204: None}, summary="Extract a tar, gzipped or not, into a folder", openapi_extra=_TAR_BODY)
+@router.put(_CONTAINER + "/files", response={204: None}, summary="Extract a tar, gzipped or not, into a folder", openapi_extra=TAR_BODY)
 async def write_files(
     request: HttpRequest,
     tenant: str,
@@ -131,37 +132,22 @@ async def write_files(
 async def read_file(request: HttpRequest, tenant: str, name: str, path: InContainer) -> HttpResponseBase:
     who = await actor(request, tenant, "container.files_read")
     said = await services.stat(who, name, path)
-    stack = AsyncExitStack()
-    try:
-        target = said["linkTarget"] if said["mode"] & _LINK else path
-        download = await stack.enter_async_context(services.download(who, name, target))
-        file = await single.unwrap(download.chunks)
-    except BaseException:
-        await stack.aclose()
-        raise
-    response = StreamingHttpResponse(_closing(stack, file.chunks), content_type="application/octet-stream")
-    response.headers["Content-Length"] = str(file.size)
-    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(said['name'], safe='')}"
-    return response
+    target = said["linkTarget"] if said["mode"] & _LINK else path
+    return await answers.one_file(_chunks(services.download(who, name, target)), said["name"])
 
 
-@router.put(_CONTAINER + "/files/content", response={204: None}, summary="Write one file, new or anew", openapi_extra=_FILE_BODY)
+@router.put(_CONTAINER + "/files/content", response={204: None}, summary="Write one file, new or anew", openapi_extra=FILE_BODY)
 async def write_file(
     request: HttpRequest,
     tenant: str,
     name: str,
     path: Annotated[str, Query(description="Of the file; its folder is there already.", examples=["/etc/app.conf"])],
-    mode: Annotated[str, Query(description="Octal.", pattern="^[0-7]{1,4}$")] = "644",
-    uid: Annotated[int, Query(ge=0, lt=1 << 16)] = 0,
-    gid: Annotated[int, Query(ge=0, lt=1 << 16)] = 0,
+    mode: Octal = "644",
+    uid: Id = 0,
+    gid: Id = 0,
 ) -> Status[None]:
-    """The request says Content-Length, because a tar has the size first."""
     who = await actor(request, tenant, "container.files_write")
-    folder, base = single.split(path)
-    said = request.headers.get("Content-Length", "")
-    if not said.isdecimal():
-        raise InvalidArgument("say how long the file is: Content-Length is missing")
-    tar = single.wrap(base, int(said), uploads.body(request), mode=int(mode, 8), uid=uid, gid=gid)
+    folder, tar = answers.given(request, path, mode=mode, uid=uid, gid=gid)
     await services.upload(who, name, folder, tar, file=path)
     return Status(204, None)
 
@@ -169,7 +155,7 @@ async def write_file(
 @router.get(_CONTAINER + "/export", summary="All its files as one tar, without what is mounted in it")
 async def export_container(request: HttpRequest, tenant: str, name: str) -> HttpResponseBase:
     who = await actor(request, tenant, "container.files_read")
-    return await _tar(services.export(who, name), f"{name}.tar")
+    return await answers.tar(_chunks(services.export(who, name)), f"{name}.tar")
 
 
 @router.post(_CONTAINER + "/commit", response={201: CommitOut}, summary="Make an image of it")
@@ -204,17 +190,7 @@ async def side(who: Actor, words: str) -> services.Side:
     return await services.side(who, kind, name)
 
 
-async def _tar(found: AbstractAsyncContextManager[services.Download], filename: str) -> StreamingHttpResponse:
-    """Refusals are raised here. An archive that is cut off ends the connection without its last chunk."""
-    stack = AsyncExitStack()
-    download = await stack.enter_async_context(found)
-
-    response = StreamingHttpResponse(_closing(stack, download.chunks), content_type="application/x-tar")
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
-
-
-async def _closing(stack: AsyncExitStack, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in chunks:
-            yield chunk
+@asynccontextmanager
+async def _chunks(found: AbstractAsyncContextManager[services.Download]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with found as download:
+        yield download.chunks

@@ -15,6 +15,7 @@ from controlpanel.base import database
 from controlpanel.containers import acts, projection, rows
 from controlpanel.containers.projection import ContainerView
 from controlpanel.hosts import streams
+from controlpanel.images import charged
 from controlpanel.images import projection as images
 from controlpanel.images import rows as image_rows
 from controlpanel.tenants.actor import Actor
@@ -99,9 +100,16 @@ async def upload(
     """Extracts a tar, compressed or not, into the folder ``path``. Returns when all is there. ``file``: what the audit says it was."""
     require(actor, "container.files_write")
     view = await projection.container(actor, name)
-    _ok, reader, writer = await streams.open_stream(
-        "archive_put", view.spec.tenant, view.id, path=path, shown=name, no_overwrite=no_overwrite, copy_owner=copy_owner
-    )
+    async with audit.recorded(actor, "container.files_write", view.name, path=file or path) as act:
+        _ok, reader, writer = await streams.open_stream(
+            "archive_put", view.spec.tenant, view.id, path=path, shown=name, no_overwrite=no_overwrite, copy_owner=copy_owner
+        )
+        await hand_over(body, reader, writer)
+        await database.run(_written, view.id, act)
+
+
+async def hand_over(body: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A tar to the host. Returns when it is there; the stream is closed."""
     sending = asyncio.ensure_future(_send(body, writer))
     try:
         answer = await reader.read(-1)
@@ -115,7 +123,6 @@ async def upload(
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         writer.transport.abort()
-    await database.run(_told, actor, view.id, "extract-to-dir", "container.files_write", {"path": file or path})
 
 
 async def _send(body: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
@@ -143,6 +150,11 @@ def _told(actor: Actor, container_id: str, action: str, verb: str, detail: dict[
     row = acts.row_of(container_id)
     rows.event(row, action)
     audit.record(actor, verb, row.name, **detail)
+
+
+def _written(container_id: str, act: audit.Recorded) -> None:
+    rows.event(acts.row_of(container_id), "extract-to-dir")
+    act.done()
 
 
 # -- what changed ------------------------------------------------------------------------------------
@@ -216,26 +228,29 @@ async def commit(
     if ref and Reference.parse(ref).digest:
         raise errors.InvalidArgument("refusing to create a tag with a digest reference")
     view = await projection.container(actor, name)
-    _ok, reader, writer = await streams.open_stream(
-        "commit",
-        view.spec.tenant,
-        view.id,
-        config=config,
-        container_config=view.docker_config,
-        changes=list(changes),
-        ref=ref,
-        author=author,
-        comment=comment,
-        pause=pause,
-    )
-    try:
-        image = _done(await reader.read(-1))["image"]
-    finally:
-        writer.transport.abort()
-    return await database.run(_committed, actor, view.id, image, ref, comment)
+    assert actor.tenant is not None
+    async with audit.recorded(actor, "container.commit", view.name, ref=ref) as act:
+        await database.run(charged.check_room, actor.tenant)
+        _ok, reader, writer = await streams.open_stream(
+            "commit",
+            view.spec.tenant,
+            view.id,
+            config=config,
+            container_config=view.docker_config,
+            changes=list(changes),
+            ref=ref,
+            author=author,
+            comment=comment,
+            pause=pause,
+        )
+        try:
+            image = _done(await reader.read(-1))["image"]
+        finally:
+            writer.transport.abort()
+        return await database.run(_committed, actor, view.id, image, ref, comment, act)
 
 
-def _committed(actor: Actor, container_id: str, image: dict[str, Any], ref: str, comment: str) -> str:
+def _committed(actor: Actor, container_id: str, image: dict[str, Any], ref: str, comment: str, act: audit.Recorded) -> str:
     record = image_rows.record_from(image["record"])
     image_row = image_rows.put(actor.tenant_number, record)
     image_rows.tell(actor.tenant_number, "create", record.id, record.id)
@@ -244,7 +259,7 @@ def _committed(actor: Actor, container_id: str, image: dict[str, Any], ref: str,
         image_rows.tell(actor.tenant_number, "tag", record.id, each)
     row = acts.row_of(container_id)
     rows.event(row, "commit", comment=comment, imageID=record.id, imageRef=ref)
-    audit.record(actor, "container.commit", row.name, image_id=record.id, ref=ref)
+    act.done(image_id=record.id)
     return record.id
 
 

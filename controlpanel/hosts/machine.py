@@ -16,6 +16,7 @@ _CPUSET_FILES: Final = ("cpuset.{}.effective", "cpuset/cpuset.{}", "cpuset,cpu/c
 class Machine:
     """``cpuset_cpus`` and ``cpuset_mems`` are the kernel's lists: ``0-3,7``."""
 
+    name: str = "localhost"
     cpus: int = 1
     cpuset_cpus: str = "0"
     cpuset_mems: str = "0"
@@ -29,6 +30,7 @@ def here() -> Machine:
     cpus = os.cpu_count() or 1
     version = 2 if (_CGROUPS / "cgroup.controllers").exists() else 1
     return Machine(
+        name=os.uname().nodename,
         cpus=cpus,
         cpuset_cpus=_cpuset("cpus") or f"0-{cpus - 1}",
         cpuset_mems=_cpuset("mems") or "0",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import models
 
 from controlpanel.tenants.models import TenantQuerySet
+from controlpanel.tenants.quota import ledger
+from controlpanel.tenants.quota.resources import DISK, VOLUMES
 
 
 class Host(models.Model):
@@ -48,10 +50,15 @@ class Operation(models.Model):
     task = models.CharField(max_length=60)
     key = models.CharField(max_length=300)  # order per object
     payload = models.JSONField()
+    # what rows will take of quotas when the host has answered; null: nothing. It counts while the operation is queued
+    reserved_volumes = models.IntegerField(null=True)
+    reserved_disk_bytes = models.BigIntegerField(null=True)
+    reserved_project = models.BigIntegerField(null=True)  # Project.pk
     state = models.CharField(max_length=10, default=QUEUED)
     outcome = models.JSONField(null=True)  # what the host answered: {"ok": …} or {"error": …}
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
+    record = models.BigIntegerField(default=0)  # of the audit, in the tenant's chain; 0: what asked for it has the record
 
     everywhere: models.Manager[Any] = models.Manager()
     objects = TenantQuerySet["Operation"]()
@@ -62,7 +69,16 @@ class Operation(models.Model):
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="operations_of_tenant"),
             models.Index(fields=["created_at"], condition=models.Q(state="queued"), name="operations_queued"),
+            models.Index(
+                fields=["tenant"], condition=models.Q(state="queued", reserved_volumes__isnull=False), name="operations_reserving"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.verb} {self.object}"
+
+
+_RESERVING: Final = "state = 'queued' AND reserved_volumes IS NOT NULL"
+
+ledger.counted(VOLUMES, Operation, "SUM(reserved_volumes)", where=_RESERVING, project="reserved_project")
+ledger.counted(DISK, Operation, "SUM(reserved_disk_bytes)", where=_RESERVING, project="reserved_project")

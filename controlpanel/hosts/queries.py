@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
+from controlpanel.audit import search
+from controlpanel.audit.models import Record
 from controlpanel.hosts.models import Host, Operation
 
 _by_name: dict[str, Host] = {}
@@ -33,6 +36,19 @@ def unanswered(*, older_than: timedelta, limit: int = 500) -> list[Operation]:
     """Operations without an outcome, oldest first: what the sweeper asks the hosts about."""
     queued = Operation.everywhere.filter(state=Operation.QUEUED, created_at__lt=timezone.now() - older_than)
     return list(queued.select_related("host", "tenant").order_by("created_at")[:limit])
+
+
+def results_of(records: Sequence[Record]) -> dict[int, str]:
+    """Key of the row → done, failed, refused, begun; "queued" of an act that its host has not answered yet."""
+    found = search.results(records)
+    by_chain: dict[int, dict[int, int]] = {}
+    for row in records:
+        if found[row.pk] == search.DONE and not row.about:
+            by_chain.setdefault(row.tenant_number, {})[row.number] = row.pk
+    for chain, numbers in by_chain.items():
+        waiting = Operation.everywhere.filter(tenant_id=chain or None, record__in=list(numbers), state=Operation.QUEUED)
+        found.update(dict.fromkeys((numbers[number] for number in waiting.values_list("record", flat=True)), Operation.QUEUED))
+    return found
 
 
 def forget_caches() -> None:

@@ -24,26 +24,25 @@ log = logging.getLogger(__name__)
 ENSURE_WITHIN_S: Final = 3.0  # a platform that is down does not keep the command waiting
 
 
-async def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int) -> Tenant:
+async def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int | str) -> Tenant:
     """The tenant and its place on the host. While the platform is down the place is made at the first container instead."""
     tenant = await database.run(rows.create_tenant, actor, name, owner=owner, **limits)
     await _ensure_or_later(actor, tenant)
     return tenant
 
 
-async def change_limits(actor: Actor, tenant: Tenant, **limits: int) -> Tenant:
+async def change_limits(actor: Actor, tenant: Tenant, **limits: int | str) -> Tenant:
     """New limits hold at once for what runs already; while the platform is down, from the next container on."""
     tenant = await database.run(rows.change_limits, actor, tenant, **limits)
     await _ensure_or_later(actor, tenant)
     return tenant
 
 
-async def delete_tenant(actor: Actor, tenant: Tenant) -> None:
-    """FailedPrecondition while it has containers. The row goes when every host has forgotten the tenant."""
+async def remove_from_hosts(actor: Actor, tenant: Tenant) -> dict[str, dict[str, Any]]:
+    """Host → what it had of the tenant and what it has left (engine.remains). FailedPrecondition while it has containers or volumes."""
     require(actor, "tenant.delete")
-    for operation in await database.run(_begin_removal, actor, tenant):
-        await operations.ask(operation)
-    await database.run(rows.delete_tenant, actor, tenant)
+    begun = await database.run(_begin_removal, actor, tenant)
+    return {operation.host.name: await operations.ask(operation) or {} for operation in begun}
 
 
 async def ensure(tenant: Tenant) -> None:
@@ -74,6 +73,8 @@ def _begin_ensure(actor: Actor, tenant: Tenant, host: Host) -> Operation:
         "tenant": tenant.name,
         "limits": codec.to_json(tenant.wall()),
         "force_no_new_privileges": tenant.force_no_new_privileges,
+        "bandwidth": codec.to_json(tenant.bandwidth()),
+        "log_bytes": tenant.log_bytes,
     }
     operation = operations.begin(
         Actor(door=actor.door, tenant=tenant, user=actor.user, name=actor.name),
@@ -90,9 +91,6 @@ def _begin_ensure(actor: Actor, tenant: Tenant, host: Host) -> Operation:
 
 
 def _begin_removal(actor: Actor, tenant: Tenant) -> list[Operation]:
-    names = list(tenant.containers.order_by("name").values_list("name", flat=True)[:10])  # type: ignore[attr-defined]
-    if names:
-        raise errors.FailedPrecondition(f"tenant {tenant.name} still has containers: {', '.join(names)}. Remove them first.")
     return [
         operations.begin(
             Actor(door=actor.door, tenant=tenant, user=actor.user, name=actor.name),
@@ -115,4 +113,9 @@ def _ensured(operation: Operation, ok: dict[str, Any], error: errors.EngineError
         tenant.save(update_fields=["hosts"])
 
 
+def _removed(_operation: Operation, ok: dict[str, Any], _error: errors.EngineError | None) -> dict[str, Any]:
+    return ok
+
+
 operations.on_answer(contract.ENSURE_TENANT, _ensured)
+operations.on_answer(contract.REMOVE_TENANT, _removed)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from controlpanel.base import rest, uploads
 from controlpanel.base.rest import Asked
+from controlpanel.base.streaming import closing
 from controlpanel.images import projection, services, transfers, usage
 from controlpanel.images.history import steps
 from controlpanel.images.projection import ImageView
@@ -120,7 +121,7 @@ async def save_images(
     who = await actor(request, tenant, "image.save")
     stack = AsyncExitStack()
     saved = await stack.enter_async_context(transfers.save(who, image, platform=platform))
-    response = StreamingHttpResponse(_closing(stack, saved.chunks), content_type="application/x-tar")
+    response = StreamingHttpResponse(closing(stack, saved.chunks), content_type="application/x-tar")
     filename = await transfers.file_name(who, image[0]) if len(saved.images) == 1 else "images.tar"
     response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
     return response
@@ -178,12 +179,6 @@ async def _told(stack: AsyncExitStack, first: dict[str, Any] | None, lines: tran
                 yield orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         except EngineError as error:
             yield orjson.dumps({"error": error.to_json()}, option=orjson.OPT_APPEND_NEWLINE)
-
-
-async def _closing(stack: AsyncExitStack, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in chunks:
-            yield chunk
 
 
 def _shown(view: ImageView, shared_bytes: int) -> dict[str, Any]:

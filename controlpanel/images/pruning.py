@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controlpanel.audit import services as audit
 from controlpanel.base import database
 from controlpanel.events import log as events
 from controlpanel.hosts import operations, queries
@@ -69,7 +68,7 @@ async def prune(actor: Actor, used: Collection[str], *, named: bool, test: Test 
 def _begin(actor: Actor, images: Sequence[str], named: bool) -> Operation:
     tenant = actor.tenant
     assert tenant is not None
-    operation = operations.begin(
+    return operations.begin(
         actor,
         queries.local_host(),
         verb="image.prune",
@@ -77,10 +76,8 @@ def _begin(actor: Actor, images: Sequence[str], named: bool) -> Operation:
         task=contract.PRUNE_IMAGES,
         key=f"images:{tenant.name}",
         payload={"tenant": tenant.name, "images": list(images), "all": named},
-        audited=False,
+        detail={"images": list(images)},
     )
-    audit.record(actor, "image.prune", tenant.name, images=len(images))
-    return operation
 
 
 def _pruned(operation: Operation, ok: dict[str, Any], error: EngineError | None) -> Pruned | None:
@@ -88,6 +85,7 @@ def _pruned(operation: Operation, ok: dict[str, Any], error: EngineError | None)
         return None
     untagged, deleted = dict(ok.get("untagged") or {}), list(ok.get("deleted") or [])
     taken_away(operation.tenant_id, untagged, deleted, ok.get("images") or deleted)
+    operations.tell_done(operation, untagged=untagged, deleted=deleted)
     return Pruned(tuple(untagged), tuple(deleted), int(ok.get("bytes") or 0))
 
 

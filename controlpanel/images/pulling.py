@@ -16,7 +16,7 @@ import orjson
 from controlpanel.audit import services as audit
 from controlpanel.base import database
 from controlpanel.hosts import streams, tenants
-from controlpanel.images import rows
+from controlpanel.images import charged, rows
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
 from engine import errors
@@ -53,6 +53,8 @@ async def pull(
     require(actor, "image.pull")
     if platform:
         Platform.parse(platform)
+    assert actor.tenant is not None
+    await database.run(charged.check_room, actor.tenant)
     words = {"ref": str(reference), "platform": platform, "credentials": asdict(credentials), "every_tag": every_tag}
     async with _transfer(actor, "pull", words) as lines:
         yield lines
@@ -104,33 +106,36 @@ async def _transfer(actor: Actor, op: str, words: dict[str, Any]) -> AsyncIterat
     tenant = actor.tenant
     assert tenant is not None
     await tenants.ensure(tenant)
-    _ok, reader, writer = await streams.open_stream(op, tenant.name, "", **words)
-    try:
-        yield _lines(actor, op, reader)
-    finally:
-        writer.transport.abort()
+    async with audit.recorded(actor, f"image.{op}", words["ref"]) as act:
+        _ok, reader, writer = await streams.open_stream(op, tenant.name, "", **words)
+        try:
+            yield _lines(actor, op, reader, act)
+        finally:
+            writer.transport.abort()
 
 
-async def _lines(actor: Actor, op: str, reader: asyncio.StreamReader) -> Lines:
+async def _lines(actor: Actor, op: str, reader: asyncio.StreamReader, act: audit.Recorded) -> Lines:
     while data := await reader.readline():
         line = orjson.loads(data)
         if "errorDetail" in line:
-            raise errors.from_json({"code": line.get("code"), "message": line["error"]})
+            error = errors.from_json({"code": line.get("code"), "message": line["error"]})
+            await database.run(act.failed, error)
+            raise error
         if "images" in line:
-            await database.run(_came if op == "pull" else _went, actor, line)
+            await database.run(_came if op == "pull" else _went, actor, line, act)
         else:
             yield line
 
 
-def _came(actor: Actor, line: dict[str, Any]) -> None:
+def _came(actor: Actor, line: dict[str, Any], act: audit.Recorded) -> None:
     _mirror(actor, line)
-    _tell(actor, "pull", line)
+    _tell(actor, "pull", line, act)
 
 
-def _went(actor: Actor, line: dict[str, Any]) -> None:
+def _went(actor: Actor, line: dict[str, Any], act: audit.Recorded) -> None:
     """The tenant knows an image of its own by the digest that the registry has for it."""
     _mirror(actor, {"images": [item for item in line["images"] if item["refs"]]})
-    _tell(actor, "push", line)
+    _tell(actor, "push", line, act)
 
 
 def _mirror(actor: Actor, line: dict[str, Any]) -> None:
@@ -141,10 +146,10 @@ def _mirror(actor: Actor, line: dict[str, Any]) -> None:
     rows.remind(actor.tenant_number)
 
 
-def _tell(actor: Actor, action: str, line: dict[str, Any]) -> None:
+def _tell(actor: Actor, action: str, line: dict[str, Any], act: audit.Recorded) -> None:
     reference = Reference.parse(line["ref"])
     rows.tell(actor.tenant_number, action, line["ref"], reference.name)
-    audit.record(actor, f"image.{action}", line["ref"], digest=line["digest"])
+    act.done(ref=line["ref"], digest=line["digest"])
 
 
 def _logged_in(actor: Actor, domain: str, username: str) -> None:

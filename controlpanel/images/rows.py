@@ -14,6 +14,7 @@ from django.db.models import Q
 from controlpanel.base import live
 from controlpanel.events import log
 from controlpanel.events.models import Event
+from controlpanel.images import charged
 from controlpanel.images.models import Image, Tag
 from engine.model import codec
 from engine.model.image import ImageRecord
@@ -39,6 +40,8 @@ def put(tenant_id: int | None, record: ImageRecord) -> Image:
         made = True
     if made:
         changed(tenant_id)
+        if tenant_id is not None:
+            charged.added(row)
     return row
 
 

@@ -10,7 +10,7 @@ from controlpanel.base import database
 from controlpanel.hosts import operations, queries
 from controlpanel.hosts.models import Operation
 from controlpanel.images import projection, rows
-from controlpanel.images.models import Image
+from controlpanel.images.models import Image, Tag
 from controlpanel.images.projection import ImageView
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
@@ -19,24 +19,23 @@ from engine.model.reference import Reference
 from workers import contract
 
 
-async def added(actor: Actor, images: Sequence[dict[str, Any]], *, action: str = "load") -> None:
+async def added(actor: Actor, images: Sequence[dict[str, Any]], act: audit.Recorded, *, action: str = "load") -> None:
     """After the agent's ``load`` or ``import``: ``images`` is its last line's [{"refs": […], "record": ImageRecord}]."""
     require(actor, "image.load")
-    await database.run(_added, actor, images, action)
+    await database.run(_added, actor, images, act, action)
 
 
-def _added(actor: Actor, images: Sequence[dict[str, Any]], action: str) -> None:
+def _added(actor: Actor, images: Sequence[dict[str, Any]], act: audit.Recorded, action: str) -> None:
     for item in images:
         record = rows.record_from(item["record"])
         row = rows.put(actor.tenant_number, record)
         for ref in item["refs"]:
             rows.point(row, ref, time_ns=item.get("time_ns", 0))
-        name = item["refs"][0] if item["refs"] else record.id
         if action == "import":
             for ref in item["refs"]:
                 rows.tell(actor.tenant_number, "tag", record.id, ref)
-        rows.tell(actor.tenant_number, action, record.id, name)
-        audit.record(actor, "image.load", name, image_id=record.id)
+        rows.tell(actor.tenant_number, action, record.id, record.id)
+    act.done(images=[{"id": item["record"]["id"], "refs": item["refs"]} for item in images])
     rows.remind(actor.tenant_number)
 
 
@@ -53,6 +52,7 @@ async def tag(actor: Actor, name: str, ref: str) -> None:
 def _begin_tag(actor: Actor, image: ImageView, ref: str) -> Operation:
     tenant = actor.tenant
     assert tenant is not None
+    before = Tag.everywhere.filter(tenant=tenant, ref=ref).values_list("image__image_id", flat=True).first()
     return operations.begin(
         actor,
         queries.local_host(),
@@ -61,6 +61,7 @@ def _begin_tag(actor: Actor, image: ImageView, ref: str) -> Operation:
         task=contract.TAG_IMAGE,
         key=f"images:{tenant.name}",
         payload={"tenant": tenant.name, "image_id": image.id, "ref": ref},
+        detail={"before": before, "after": image.id},
     )
 
 
@@ -103,6 +104,7 @@ def _begin_remove(actor: Actor, image: ImageView, name: str, force: bool, no_pru
         task=contract.REMOVE_IMAGE,
         key=f"images:{tenant.name}",
         payload=payload,
+        detail={"image_id": image.id, "force": force},
     )
 
 

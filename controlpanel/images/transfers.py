@@ -13,7 +13,7 @@ import orjson
 from controlpanel.audit import services as audit
 from controlpanel.base import database
 from controlpanel.hosts import streams, tenants
-from controlpanel.images import projection, rows, services
+from controlpanel.images import charged, projection, rows, services
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
 from engine import errors
@@ -39,25 +39,29 @@ async def receive(actor: Actor, op: str, body: AsyncIterator[bytes], **words: An
     require(actor, "image.load")
     tenant = actor.tenant
     assert tenant is not None
+    await database.run(charged.check_room, tenant)
     await tenants.ensure(tenant)
-    _ok, reader, writer = await streams.open_stream(op, tenant.name, "", **words)
-    upload = asyncio.ensure_future(_upload(body, writer))
-    try:
-        yield _lines(actor, reader, upload, op)
-    finally:
-        upload.cancel()
-        await asyncio.gather(upload, return_exceptions=True)
-        writer.transport.abort()
+    async with audit.recorded(actor, "image.load", str(words.get("ref") or "archive"), op=op) as act:
+        _ok, reader, writer = await streams.open_stream(op, tenant.name, "", **words)
+        upload = asyncio.ensure_future(_upload(body, writer))
+        try:
+            yield _lines(actor, reader, upload, op, act)
+        finally:
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+            writer.transport.abort()
 
 
-async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Future[None], op: str) -> Lines:
+async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Future[None], op: str, act: audit.Recorded) -> Lines:
     while data := await reader.readline():
         line = orjson.loads(data)
         if "errorDetail" in line:
             await asyncio.gather(upload, return_exceptions=True)  # most clients read no answer before they have sent everything
-            raise errors.from_json({"code": line.get("code"), "message": line["error"]})
+            error = errors.from_json({"code": line.get("code"), "message": line["error"]})
+            await database.run(act.failed, error)
+            raise error
         if "images" in line:
-            await services.added(actor, line["images"], action=op)
+            await services.added(actor, line["images"], act, action=op)
         else:
             yield line
     await upload
@@ -94,7 +98,7 @@ async def save(actor: Actor, names: Sequence[str], *, platform: str = "") -> Asy
 def _saved(actor: Actor, images: Sequence[dict[str, Any]]) -> None:
     for each in images:
         name = each["refs"][0] if each["refs"] else each["id"]
-        rows.tell(actor.tenant_number, "save", each["id"], name)
+        rows.tell(actor.tenant_number, "save", each["id"], each["id"])  # moby names it so, whatever was asked for
         audit.record(actor, "image.save", name, image_id=each["id"])
 
 

@@ -1,6 +1,6 @@
 """``python -m controlpanel.server``: the web process.
 
-Listening sockets come from the supervisor (sd_listen_fds(3): "http", "tenant-<name>") or are opened here; those opened for
+Listening sockets come from the supervisor (sd_listen_fds(3): "http", "tls", "tenant-<name>") or are opened here; those opened for
 tenants are given to the supervisor to keep, so that a restart of this process refuses no client. SIGTERM and SIGINT end it:
 answers under way get three seconds, streams are cut.
 """
@@ -13,18 +13,28 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 
-from controlpanel.server import activation, listeners
+from controlpanel.server import activation, listeners, tls
+from controlpanel.server.protocol import TENANT_PREFIX
 from controlpanel.server.serve import PanelServer, configuration
+from engine.config import DATA_DEFAULT
 
 log = logging.getLogger("slipway.server")
 
 HTTP_DEFAULT = "127.0.0.1:8000"
 POLL_S = 5.0  # how long a missed announcement of a tenant may go unnoticed
+
+
+class Secure(NamedTuple):
+    socket: socket.socket
+    context: ssl.SSLContext
+    files: tls.Files
 
 
 def main() -> None:
@@ -36,13 +46,25 @@ def main() -> None:
         http = http or listeners.open_http(address)
     except OSError as error:
         sys.exit(f"can't listen on {address}: {error.strerror}. Set SLIPWAY_HTTP to another address, or stop who uses it.")
+    secure = open_tls(inherited.pop(listeners.TLS, None))
     from controlpanel.asgi import application
 
-    tenants = {label.removeprefix(listeners.TENANT_PREFIX): sock for label, sock in inherited.items()}
-    uvloop.run(serve(application, http, tenants))
+    tenants = {label.removeprefix(TENANT_PREFIX): sock for label, sock in inherited.items()}
+    uvloop.run(serve(application, http, secure, tenants))
 
 
-async def serve(application: object, http: socket.socket, inherited: dict[str, socket.socket]) -> None:
+def open_tls(inherited: socket.socket | None) -> Secure | None:
+    """The supervisor's socket, and the certificates that root made for it. Without a supervisor TLS is left to a proxy in front."""
+    if inherited is None:
+        return None
+    files = tls.Files.below(Path(os.environ.get("SLIPWAY_DATA") or DATA_DEFAULT))
+    try:
+        return Secure(inherited, tls.context_of(files), files)
+    except OSError as error:
+        sys.exit(f"no TLS: {error.filename or files.certificate}: {error.strerror or error}. ./manage.py up makes the certificates.")
+
+
+async def serve(application: object, http: socket.socket, secure: Secure | None, inherited: dict[str, socket.socket]) -> None:
     server = PanelServer(configuration(application))
     stop_on_signals(server)
     run = Path(os.environ.get("SLIPWAY_RUN") or "/run/slipway")
@@ -50,13 +72,16 @@ async def serve(application: object, http: socket.socket, inherited: dict[str, s
     async with server.running():
         await settle(sockets)
         await server.add_listener(listeners.HTTP, http)
-        watcher = asyncio.create_task(follow_tenants(sockets))
+        beside = [asyncio.create_task(follow_tenants(sockets))]
+        if secure is not None:
+            await server.add_listener(listeners.TLS, secure.socket, tls=secure.context)
+            beside.append(asyncio.create_task(tls.follow(secure.context, secure.files)))
         activation.notify("READY=1", f"STATUS=serving HTTP and {len(sockets)} tenants")
         await server.main_loop()
         activation.notify("STOPPING=1")
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def stop_on_signals(server: PanelServer) -> None:

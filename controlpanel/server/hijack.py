@@ -3,7 +3,10 @@
 Docker's attach and exec need it: an ordinary ASGI response can't be read from and written to at once, nor end in one direction
 only. ``scope["extensions"]["http.hijack"]`` is there for every HTTP request and says who is calling:
 
-    {"listener": "http" | "tenant-<name>", "peer": {"pid", "uid", "gid"} | None (not a unix socket), "certificate": None}
+    {"listener": "http" | "tls" | "tenant-<name>", "peer": {"pid", "uid", "gid"} | None (not a unix socket),
+     "certificate": SHA-256 in hex of the client's certificate (DER) | None,
+     "cut": a function of seconds that ends this request and its connection as if the client had left, see ``Hijack.cut_off``,
+     "ended": a function that calls another one when this request is over}
 
     app sends     {"type": "http.hijack.start", "status": 101 | 200, "headers": [(bytes, bytes), …]}
     app receives  {"type": "http.hijack.receive", "data": bytes}       never empty
@@ -34,6 +37,7 @@ Message = dict[str, Any]
 HIGH_WATER = 1 << 20  # bytes waiting for the app, or for the client, before the other side is made to wait
 LINGER_S = 5.0  # how long a client may go on writing after its stream ended
 GONE_S = 10.0  # how long an app may be busy with what a vanished client sent last; then it is cancelled
+CUT_S = 0.3  # how long a client that is cut off may take for what was written to it
 
 _STATUS_LINES = {101: b"HTTP/1.1 101 UPGRADED\r\n", 200: b"HTTP/1.1 200 OK\r\n"}
 
@@ -104,6 +108,34 @@ class Hijack:
     @property
     def is_gone(self) -> bool:
         return self._gone
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """To be called by the app, once or more, while it answers."""
+        assert self.task is not None
+        self.task.add_done_callback(lambda _task: call())
+
+    def cut_off(self, patience_s: float = 0.0) -> None:
+        """End this request and its connection as if the client had left. An answer that has not begun has ``patience_s`` to be given."""
+        cycle, task = self.cycle, self.task
+        if task is None or task.done() or self._gone:
+            return
+        loop = task.get_loop()
+        if patience_s and not cycle.response_started:
+            cycle.keep_alive = False
+            loop.call_later(patience_s, self.cut_off)
+            return
+        if self.active:
+            self._over = True
+            self._close_write()  # the client reads to the end what was meant for it
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self.transport.close()
+        self._gone = True
+        self._arrived.set()
+        self.flow.resume_writing()
+        loop.call_later(CUT_S, self.transport.abort)
+        loop.call_later(GONE_S, task.cancel)
 
     def cut(self) -> None:
         """The server is going down: the app reads ``http.disconnect`` and the client gets what was written so far."""

@@ -1,4 +1,4 @@
-"""Listening sockets: one for HTTP, one unix socket per tenant at ``<run>/tenants/<name>/docker.sock``.
+"""Listening sockets: one for HTTP, one for TLS when asked for, one unix socket per tenant at ``<run>/tenants/<name>/docker.sock``.
 
 Anybody may connect to a tenant's socket (0666 in a 0711 folder); who is let in is decided by SO_PEERCRED for each request.
 """
@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from controlpanel.server import activation
+from controlpanel.server.protocol import TENANT_PREFIX
 from controlpanel.server.serve import PanelServer
 
 BACKLOG = 2048  # a burst of connections must not see EAGAIN
 HTTP = "http"
-TENANT_PREFIX = "tenant-"
+TLS = "tls"
 _NAME = "docker.sock"
 
 

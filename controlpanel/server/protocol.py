@@ -13,7 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from controlpanel.server.hijack import Hijack
+from controlpanel.server.tls import fingerprint
 
+TENANT_PREFIX = "tenant-"  # of the labels of tenants' own sockets
 _RAW_WEBSOCKET = b"/attach/ws"  # the Docker API's websocket is a raw stream to us, on every listener
 MAX_HEAD = 256 << 10  # bytes of request line and headers
 LINGER_S = 1.0  # between a refusal and the end of the connection
@@ -34,9 +36,9 @@ class HijackProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.listener = listener
-        if listener != "http":
+        if listener.startswith(TENANT_PREFIX):
             self.ws_protocol_class = None  # a tenant's socket carries the Docker API only
-        self._extensions: dict[str, Any] = {}
+        self._caller: dict[str, Any] = {}
         self._hijack: Hijack | None = None
         self._body_left = 0  # of an upgrade request: bytes that belong to its body
         self._head_bytes = 0
@@ -53,7 +55,7 @@ class HijackProtocol(HttpToolsProtocol):
             peer = {"pid": pid, "uid": uid, "gid": gid}
         else:  # asyncio does so only for sockets made with proto=IPPROTO_TCP; without it each small write waits 40 ms
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._extensions = {"http.hijack": {"listener": self.listener, "peer": peer, "certificate": None}}
+        self._caller = {"listener": self.listener, "peer": peer, "certificate": fingerprint(transport)}
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
@@ -100,8 +102,8 @@ class HijackProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.scope["extensions"] = self._extensions
         hijack = Hijack(self.transport, self.flow, cycle, self._hijacked)
+        cycle.scope["extensions"] = {"http.hijack": {**self._caller, "cut": hijack.cut_off, "ended": hijack.when_ended}}
 
         async def run(scope: Any, receive: Any, send: Any) -> None:
             hijack.task = asyncio.current_task()

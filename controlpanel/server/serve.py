@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
 
 from controlpanel.server.protocol import HijackProtocol
+from controlpanel.server.tls import TlsProtocol
 
 KEEP_ALIVE_S = 75  # nginx' default: a proxy in front must be the one that closes idle connections
 GRACE_S = 3  # for answers under way when the server goes down; streams are cut at once
@@ -55,12 +57,13 @@ class PanelServer(uvicorn.Server):
         self.started = True
         await self.on_tick(0)  # the Date header
 
-    async def add_listener(self, label: str, sock: socket.socket) -> None:
+    async def add_listener(self, label: str, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        make = functools.partial(
+        plain = functools.partial(
             HijackProtocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state, listener=label
         )
+        make = functools.partial(TlsProtocol, tls, plain) if tls is not None else plain
         if sock.family == socket.AF_UNIX:
             # the name outlives this process: the supervisor keeps the socket. From Python 3.13 on it would be unlinked by default
             server = await loop.create_unix_server(make, sock=sock, backlog=self.config.backlog, cleanup_socket=False)  # type: ignore[call-arg]

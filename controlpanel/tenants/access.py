@@ -6,21 +6,23 @@ A wrong credential is Unauthenticated, a right one for another tenant NotFound, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from django.utils import timezone
 
-from controlpanel.accounts.models import Token, User
+from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.base import database, live
 from controlpanel.tenants.actor import Actor, Door, Role
 from controlpanel.tenants.models import Membership, Tenant
-from controlpanel.tenants.queries import no_such_tenant, tenant_named
+from controlpanel.tenants.queries import check_open, no_such_tenant, tenant_named
 from engine.errors import PermissionDenied, Unauthenticated
 
 KEEP_S: Final = 1.0
 KEEP_MAX: Final = 10_000  # answers; then all are forgotten
+ROOT: Final = "0"  # the unix user
+_BROWSERS: Final = frozenset({b"origin", b"sec-fetch-site"})  # headers that no page can suppress
 TOUCH_EACH: Final = timedelta(minutes=1)  # how exactly "last used" is kept
 
 _known: dict[tuple[str, ...], tuple[float, Actor]] = {}
@@ -29,26 +31,41 @@ _generation = 0
 
 async def actor_for_token(secret: str, *, address: str = "") -> Actor:
     """Of a bearer token, in its tenant and role. Unauthenticated when unknown or expired: nobody learns which."""
-    digest = Token.digest_of(secret)
-    return await _cached(("token", digest, address), lambda: _from_token(digest, address))
+    return await _actor(("token", Token.digest_of(secret)), address)
+
+
+async def actor_for_certificate(digest: str, *, address: str = "") -> Actor:
+    """Of a certificate that our authority signed, by its fingerprint. Unauthenticated when it was revoked or has ended."""
+    return await _actor(("certificate", digest), address)
+
+
+def shown_certificate(scope: Mapping[str, Any]) -> str | None:
+    """The fingerprint of what the client showed on the TLS port. A browser shows its certificate whatever page made it ask, so
+    for a browser's requests it counts as none (CSRF); the session's cookie does, where cookies do."""
+    digest: str | None = scope.get("extensions", {}).get("http.hijack", {}).get("certificate")
+    if digest is not None and any(name in _BROWSERS for name, _value in scope["headers"]):
+        return None
+    return digest
 
 
 async def actor_for_uid(tenant_name: str, uid: int, *, pid: int = 0) -> Actor:
     """Who connected to a tenant's unix socket, by SO_PEERCRED. Root is an owner; others must be linked to a member."""
-    return await _cached(("uid", tenant_name, str(uid)), lambda: _from_uid(tenant_name, uid))
+    return await _actor(("uid", tenant_name, str(uid)), f"uid {uid}")
 
 
 async def actor_for_user(user: User, tenant_name: str, *, door: Door = Door.PANEL, address: str = "") -> Actor:
     """A logged-in user in one of their tenants. NotFound for a stranger, operators of the platform included."""
-    return await _cached(("user", tenant_name, str(user.pk), door.value, address), lambda: member(user, tenant_name, door, address))
+    return await _actor(("user", tenant_name, str(user.pk), door.value), address)
+
+
+async def again(actor: Actor) -> Actor:
+    """The same credential looked at now: another role, perhaps. Raises as above when it counts no more."""
+    return await _actor(actor.credential, actor.address)
 
 
 def member(user: User, tenant_name: str, door: Door = Door.PANEL, address: str = "") -> Actor:
     """``actor_for_user`` for synchronous views."""
-    found = Membership.everywhere.select_related("tenant").filter(user=user, tenant__name=tenant_name).first()
-    if found is None or not user.is_active:
-        raise no_such_tenant(tenant_name)
-    return Actor(door=door, tenant=found.tenant, role=Role(found.role), user=user, operator=user.is_superuser, address=address)
+    return _from_user(tenant_name, str(user.pk), door.value, address=address)
 
 
 def platform_user(user: User, *, door: Door = Door.PANEL, address: str = "") -> Actor:
@@ -56,9 +73,15 @@ def platform_user(user: User, *, door: Door = Door.PANEL, address: str = "") -> 
     return Actor(door=door, user=user, operator=user.is_superuser and user.is_active, address=address)
 
 
-def forget() -> None:
-    """Ask the database again from now on, in every process. To be called in the transaction that changes who may what."""
-    live.on_commit({"kind": "access", "tenant": live.EVERYONE})
+def forget(tenant: Tenant | None = None) -> None:
+    """Ask the database again from now on, in every process. To be called in the transaction that changes who may what: in that tenant,
+    or in any."""
+    live.on_commit({"kind": "access", "tenant": live.EVERYONE, "of": tenant.pk if tenant else None})
+
+
+async def _actor(credential: tuple[str, ...], address: str) -> Actor:
+    kind, *words = credential
+    return await _cached((*credential, address), lambda: _FINDERS[kind](*words, address=address))
 
 
 async def _cached(key: tuple[str, ...], find: Callable[[], Actor]) -> Actor:
@@ -74,43 +97,96 @@ async def _cached(key: tuple[str, ...], find: Callable[[], Actor]) -> Actor:
     return actor
 
 
-def _from_token(digest: str, address: str) -> Actor:
+def _from_token(digest: str, *, address: str) -> Actor:
+    unknown = Unauthenticated("this token is unknown or expired: make a new one with ./manage.py token create")
     token = Token.objects.select_related("tenant", "user").filter(digest=digest).first()
-    if token is None or token.is_expired or (token.user is not None and not token.user.is_active):
-        raise Unauthenticated("this token is unknown or expired: make a new one with ./manage.py token create")
+    if token is None or token.is_expired:
+        raise unknown
+    return _from_credential(token, Door.API, f"token {token.prefix}…", address, unknown)
+
+
+def _from_certificate(digest: str, *, address: str) -> Actor:
+    """Our authority has signed it, so it may be told what became of it."""
+    cure = "make another with ./manage.py context export"
+    revoked = Unauthenticated(f"this certificate was revoked: {cure}")
+    certificate = Certificate.objects.select_related("tenant", "user").filter(digest=digest).first()
+    if certificate is None:
+        raise revoked
+    if certificate.is_expired:
+        raise Unauthenticated(f"this certificate ended at {certificate.expires_at:%Y-%m-%d %H:%M} UTC: {cure}")
+    return _from_credential(certificate, Door.TLS, f"certificate {certificate.prefix}…", address, revoked)
+
+
+def _from_credential(row: Token | Certificate, door: Door, name: str, address: str, refusal: Unauthenticated) -> Actor:
+    """A user's ends with the account and the membership, and follows when the user was given a lesser role."""
+    check_open(row.tenant)
+    role = Role(row.role)
+    if row.user is not None:
+        found = Membership.everywhere.filter(user=row.user, user__is_active=True, tenant=row.tenant).first()
+        if found is None:
+            raise refusal
+        order = list(Role)  # from most to least
+        role = order[max(order.index(role), order.index(Role(found.role)))]
     now = timezone.now()
-    if token.last_used_at is None or now - token.last_used_at > TOUCH_EACH:
-        Token.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address)
-    role = _no_more_than_member(token)
-    name = f"token {token.prefix}…"
-    return Actor(door=Door.API, tenant=token.tenant, role=role, user=token.user, address=address, name=name)
+    if row.last_used_at is None or now - row.last_used_at > TOUCH_EACH:
+        type(row).objects.filter(pk=row.pk).update(last_used_at=now, last_used_from=address)
+    return Actor(
+        door=door,
+        tenant=row.tenant,
+        role=role,
+        user=row.user,
+        address=address,
+        name=name,
+        verbs=frozenset(row.verbs) if row.verbs else None,
+        credential=(type(row).__name__.lower(), row.digest),
+        ends_at=row.expires_at,
+    )
 
 
-def _no_more_than_member(token: Token) -> Role:
-    """A user's token ends with the membership, and follows it when the user was given a lesser role."""
-    role = Role(token.role)
-    if token.user is None:
-        return role
-    found = Membership.everywhere.filter(user=token.user, tenant=token.tenant).first()
-    if found is None:
-        raise Unauthenticated("this token is unknown or expired: make a new one with ./manage.py token create")
-    order = list(Role)  # from most to least
-    return order[max(order.index(role), order.index(Role(found.role)))]
-
-
-def _from_uid(tenant_name: str, uid: int) -> Actor:
+def _from_uid(tenant_name: str, uid: str, *, address: str) -> Actor:
     tenant: Tenant = tenant_named(tenant_name)
-    address = f"uid {uid}"
-    if uid == 0:
-        return Actor(door=Door.SOCKET, tenant=tenant, role=Role.OWNER, address=address, name="root")
-    found = Membership.everywhere.select_related("user").filter(tenant=tenant, user__uid=uid, user__is_active=True).first()
+    check_open(tenant)
+    credential = ("uid", tenant_name, uid)
+    if uid == ROOT:
+        return Actor(door=Door.SOCKET, tenant=tenant, role=Role.OWNER, address=address, name="root", credential=credential)
+    found = Membership.everywhere.select_related("user").filter(tenant=tenant, user__uid=int(uid), user__is_active=True).first()
     if found is None:
         raise PermissionDenied(
             f"unix user {uid} is not linked to a member of tenant {tenant_name}: an operator can link it with "
             f"./manage.py user create NAME --uid {uid} and ./manage.py member add {tenant_name} NAME --role developer",
             rule="member",
         )
-    return Actor(door=Door.SOCKET, tenant=tenant, role=Role(found.role), user=found.user, address=address)
+    return Actor(door=Door.SOCKET, tenant=tenant, role=Role(found.role), user=found.user, address=address, credential=credential)
+
+
+def _from_user(tenant_name: str, number: str, door: str, *, address: str) -> Actor:
+    members = Membership.everywhere.select_related("tenant", "user")
+    found = members.filter(user=int(number), user__is_active=True, tenant__name=tenant_name).first()
+    if found is None:
+        raise no_such_tenant(tenant_name)
+    check_open(found.tenant)
+    return Actor(
+        door=Door(door),
+        tenant=found.tenant,
+        role=Role(found.role),
+        user=found.user,
+        operator=found.user.is_superuser,
+        address=address,
+        credential=("user", tenant_name, number, door),
+    )
+
+
+_FINDERS: Final[dict[str, Callable[..., Actor]]] = {  # and those of ``found_by``
+    "token": _from_token,
+    "certificate": _from_certificate,
+    "uid": _from_uid,
+    "user": _from_user,
+}
+
+
+def found_by(kind: str, find: Callable[..., Actor]) -> None:
+    """``find(*words, address=…)`` makes the actor of a credential (kind, *words), or raises. Registered at import."""
+    _FINDERS[kind] = find
 
 
 def _revoked(_message: live.Message, _row: Any) -> None:

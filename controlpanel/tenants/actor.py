@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Door(StrEnum):
     PANEL = "panel"
     CLI = "cli"  # ./manage.py on the machine, as root
     API = "api"  # bearer token: REST or Docker API over HTTP
+    TLS = "tls"  # a client's certificate: the same over TLS
     SOCKET = "socket"  # a tenant's docker.sock
     SYSTEM = "system"  # the platform itself: reconcile, auto-remove
 
@@ -42,10 +44,16 @@ class Actor:
     operator: bool = False
     address: str = ""  # of the client, as text; "uid 1000" on a socket
     name: str = ""  # shown when there is no user: "root", "token slw_Ab3d…"
+    behind: User | None = None  # the operator who acts as ``user`` (tenants.impersonation)
+    verbs: frozenset[str] | None = None  # these alone, of what the role may; None: all of it
+    credential: tuple[str, ...] = ()  # what says so, for access.again: ("token", digest), ("uid", tenant, uid), …
+    ends_at: datetime | None = None  # when that says so no more by itself
 
     @property
     def label(self) -> str:
         """For people: audit, operations, pages."""
+        if self.user is not None and self.behind is not None:
+            return f"{self.behind.username} as {self.user.username}"
         if self.user is not None:
             return f"{self.user.username} ({self.name})" if self.name else self.user.username
         return self.name or self.door.value

@@ -1,4 +1,4 @@
-"""REST: the tenants a caller may see, their members and tokens."""
+"""REST: the tenants a caller may see, and their members. Their keys: credentials_api.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from django.http import HttpRequest
 from ninja import Router, Schema, Status
 from pydantic import Field
 
-from controlpanel.accounts.models import Token
 from controlpanel.accounts.services import user_named
 from controlpanel.base import database
 from controlpanel.base.rest import Asked
-from controlpanel.base.units import parse_lifetime
 from controlpanel.tenants import queries, services
 from controlpanel.tenants.actor import Role
 from controlpanel.tenants.models import Membership, Tenant
@@ -32,9 +30,24 @@ class TenantOut(Schema):
     docker_host: str
     nano_cpus: int
     memory_bytes: int
+    swap_bytes: int
     pids: int
     disk_bytes: int
     containers_max: int
+    volumes_max: int
+    networks_max: int
+    ports_max: int = Field(description="How many ports may be published at once.")
+    image_bytes: int
+    log_bytes: int
+    builds_max: int
+    build_minutes: int = Field(description="That builds may take in a day, UTC.")
+    members_max: int
+    tokens_max: int
+    projects_max: int
+    bandwidth_in: int = Field(description="Bytes a second into all its networks together.")
+    bandwidth_out: int = Field(description="The same of what comes out of them.")
+    published_ports: str = Field(description="Ports of the host that it may publish: ranges; empty: all; none.")
+    host_network: bool = Field(description="Containers may be in the host's own network, where root of the host has granted it, too.")
     created_at: datetime
 
 
@@ -49,34 +62,12 @@ class MemberIn(Asked):
     role: RoleName
 
 
-class TokenOut(Schema):
-    id: int
-    prefix: str
-    name: str
-    role: RoleName
-    user: str | None
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    last_used_from: str
-
-
-class NewTokenOut(TokenOut):
-    secret: str
-
-
-class TokenIn(Asked):
-    name: str = Field("", max_length=100)
-    role: RoleName = "viewer"
-    expires: str = Field("", description="30d, 12h, 90m; empty: never")
-
-
 @router.get("/tenants", response=list[TenantOut], summary="The tenants you belong to")
 async def list_tenants(request: HttpRequest) -> list[dict[str, Any]]:
     who = caller(request)
-    if who.token is not None:
-        assert who.token.tenant is not None and who.token.role is not None
-        return [_tenant(who.token.tenant, who.token.role)]
+    if who.bound is not None:
+        assert who.bound.tenant is not None and who.bound.role is not None
+        return [_tenant(who.bound.tenant, who.bound.role)]
     assert who.user is not None
     return [_tenant(item.tenant, item.role) for item in await database.read(queries.memberships_of, who.user)]
 
@@ -96,47 +87,29 @@ async def list_members(request: HttpRequest, tenant: str) -> list[dict[str, Any]
 
 @router.put("/tenants/{tenant}/members/{user}", response=MemberOut, summary="Add a member, or change a role")
 async def put_member(request: HttpRequest, tenant: str, user: str, payload: MemberIn) -> dict[str, Any]:
-    who = await actor(request, tenant, "member.add")
+    who = await actor(request, tenant, "member.add", fresh=True)
     return await database.run(lambda: _member(services.add_member(who, user_named(user), Role(payload.role))))
 
 
 @router.delete("/tenants/{tenant}/members/{user}", response={204: None}, summary="Remove a member and their tokens")
 async def remove_member(request: HttpRequest, tenant: str, user: str) -> Status[None]:
-    who = await actor(request, tenant, "member.remove")
+    who = await actor(request, tenant, "member.remove", fresh=True)
     await database.run(lambda: services.remove_member(who, user_named(user)))
-    return Status(204, None)
-
-
-@router.get("/tenants/{tenant}/tokens", response=list[TokenOut], summary="Its tokens, newest first")
-async def list_tokens(request: HttpRequest, tenant: str) -> list[dict[str, Any]]:
-    who = await actor(request, tenant, "token.view")
-    return await database.read(lambda: [_token(token) for token in queries.tokens_of(who)])
-
-
-@router.post("/tenants/{tenant}/tokens", response={201: NewTokenOut}, summary="Make a token; its secret is in this answer only")
-async def create_token(request: HttpRequest, tenant: str, payload: TokenIn) -> Status[dict[str, Any]]:
-    who = await actor(request, tenant, "token.create")
-    lifetime = parse_lifetime(payload.expires)
-    token, secret = await database.run(services.create_token, who, role=Role(payload.role), name=payload.name, lifetime=lifetime)
-    return Status(201, {**_token(token), "secret": secret})
-
-
-@router.delete("/tenants/{tenant}/tokens/{token_id}", response={204: None}, summary="Revoke a token")
-async def revoke_token(request: HttpRequest, tenant: str, token_id: int) -> Status[None]:
-    who = await actor(request, tenant, "token.revoke")
-    await database.run(services.revoke_token, who, token_id)
     return Status(204, None)
 
 
 def _tenant(tenant: Tenant, role: str | Role) -> dict[str, Any]:
     limits = {name: getattr(tenant, name) for name in services.LIMITS}
-    return {"name": tenant.name, "role": str(role), "docker_host": tenant.endpoint, "created_at": tenant.created_at, **limits}
+    return {
+        "name": tenant.name,
+        "role": str(role),
+        "docker_host": tenant.endpoint,
+        "created_at": tenant.created_at,
+        "published_ports": tenant.published_ports,
+        "host_network": tenant.host_network,
+        **limits,
+    }
 
 
 def _member(item: Membership) -> dict[str, Any]:
     return {"user": item.user.username, "role": item.role, "since": item.created_at, "last_login": item.user.last_login}
-
-
-def _token(token: Token) -> dict[str, Any]:
-    names = ("id", "prefix", "name", "role", "created_at", "expires_at", "last_used_at", "last_used_from")
-    return {**{name: getattr(token, name) for name in names}, "user": token.user.username if token.user else None}

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from controlpanel.accounts.models import User
 from controlpanel.tenants.actor import Actor, Role
+from engine.model.bandwidth import Bandwidth
 from engine.model.resources import Resources
 
 M = TypeVar("M", bound=models.Model)
@@ -52,18 +53,45 @@ class TenantsQuerySet(models.QuerySet["Tenant"]):
         return self.filter(memberships__user=user).distinct().order_by("name")
 
 
-class Tenant(models.Model):
-    """A customer, team or project: the owner of containers, images, networks and limits. 0 = unlimited."""
+class Quota(models.Model):
+    """What an owner may have at most; 0 = unlimited. tenants.quota.resources says what each column limits."""
 
-    name = models.CharField(_("name"), max_length=63, unique=True)
     nano_cpus = models.BigIntegerField(_("CPU"), default=0)
     memory_bytes = models.BigIntegerField(_("memory"), default=0)
+    swap_bytes = models.BigIntegerField(_("swap"), default=0)
     pids = models.BigIntegerField(_("processes"), default=0)
-    disk_bytes = models.BigIntegerField(_("disk"), default=0)
+    disk_bytes = models.BigIntegerField(_("disk"), default=0)  # declared sizes of layers and volumes
     containers_max = models.IntegerField(_("containers"), default=0)
+    volumes_max = models.IntegerField(_("volumes"), default=0)
+    networks_max = models.IntegerField(_("networks"), default=0)  # beside bridge and none
+    ports_max = models.IntegerField(_("published ports"), default=0)
+
+    class Meta:
+        abstract = True
+
+
+class Tenant(Quota):
+    """A customer, team or project: the owner of containers, images, networks and limits."""
+
+    name = models.CharField(_("name"), max_length=63, unique=True)
+    image_bytes = models.BigIntegerField(_("images"), default=0)  # of its own images' layers, each once
+    log_bytes = models.BigIntegerField(_("logs"), default=0)  # the hosts' logger holds them
+    builds_max = models.IntegerField(_("builds at once"), default=0)
+    build_minutes = models.IntegerField(_("build minutes a day"), default=0)
+    members_max = models.IntegerField(_("members"), default=0)
+    tokens_max = models.IntegerField(_("tokens"), default=0)
+    projects_max = models.IntegerField(_("projects"), default=0)
+    bandwidth_in = models.BigIntegerField(_("incoming bytes a second"), default=0)  # of all its networks together
+    bandwidth_out = models.BigIntegerField(_("outgoing bytes a second"), default=0)
+    published_ports = models.CharField(_("host ports"), max_length=400, blank=True, default="")  # tenants.ports: "" = all of them
+    host_network = models.BooleanField(
+        _("the host’s network"), default=False
+    )  # where root of the host has granted it, too (engine.ceilings)
     force_no_new_privileges = models.BooleanField(default=False)
     hosts = models.JSONField(default=dict)  # host name → engine.model.tenant.TenantHost: where the tenant exists, and as what
     created_at = models.DateTimeField(auto_now_add=True)
+    delete_at = models.DateTimeField(null=True)  # marked: its doors are closed, and then it goes; null: it is to stay
+    ran = models.JSONField(default=list)  # ids of containers that were stopped for that, to be started if it is restored
 
     objects = TenantsQuerySet.as_manager()
 
@@ -71,8 +99,12 @@ class Tenant(models.Model):
         return self.name
 
     def wall(self) -> Resources:
-        """The limits around all of the tenant's containers, as a host enforces them."""
-        return Resources(memory_bytes=self.memory_bytes, nano_cpus=self.nano_cpus, pids_limit=self.pids)
+        """The limits around all of the tenant's containers, as a host enforces them: of swap beside a limit of memory only."""
+        both = self.memory_bytes + self.swap_bytes if self.memory_bytes and self.swap_bytes else 0
+        return Resources(memory_bytes=self.memory_bytes, memory_swap_bytes=both, nano_cpus=self.nano_cpus, pids_limit=self.pids)
+
+    def bandwidth(self) -> Bandwidth:
+        return Bandwidth(into=self.bandwidth_in, out=self.bandwidth_out)
 
     @property
     def socket_path(self) -> str:
@@ -82,6 +114,52 @@ class Tenant(models.Model):
     def endpoint(self) -> str:
         """The value of DOCKER_HOST."""
         return f"unix://{self.socket_path}"
+
+
+class Project(Quota):
+    """A part of a tenant: the objects whose label ``com.docker.compose.project`` is its name. Its quota is within the tenant's.
+
+    It is there as long as anything belongs to it, or somebody gave it a quota (tenants.projects).
+    """
+
+    tenant_id: int
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="projects")
+    name = models.CharField(_("name"), max_length=63)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["Project"]()
+
+    class Meta:
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="one_project_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Impersonation(models.Model):
+    """An operator of the platform who acts as a member of a tenant: tenants.impersonation. The audit log tells of it for good."""
+
+    operator = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    member = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    began_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["Impersonation"]()
+
+    class Meta:
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+        indexes = [models.Index(fields=["ends_at"], condition=models.Q(ended_at=None), name="impersonations_now")]
+
+    def __str__(self) -> str:
+        return f"{self.operator} as {self.member} in {self.tenant}"
 
 
 class Membership(models.Model):
@@ -110,3 +188,25 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} {self.role} of {self.tenant}"
+
+
+class Invitation(models.Model):
+    """An open door into a tenant for whoever has its link: once, in one role, until it is over. Used or revoked, the row goes."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(_("role"), max_length=10, choices=Membership.ROLES)
+    name = models.CharField(max_length=100, blank=True)  # whom it is for, in the words of who invites
+    digest = models.CharField(max_length=64, unique=True)
+    invited_by = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")  # None: root
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["Invitation"]()
+
+    class Meta:
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+
+    def __str__(self) -> str:
+        return f"{self.role} of {self.tenant}"

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from controlpanel.base import database, live
+from controlpanel.accounts.fresh import ask_again, is_fresh
+from controlpanel.accounts.models import User
+from controlpanel.base import database, live, precedence
 from controlpanel.base.errors import http_status
-from controlpanel.tenants import access, queries
+from controlpanel.tenants import access, impersonation, queries, rates, refusals, under_way
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import may, require
 from engine.errors import EngineError
@@ -28,8 +32,11 @@ LAST_TENANT = "slipway_tenant"  # cookie: where this browser was last; a conveni
 View = Callable[..., Awaitable[HttpResponseBase]]
 
 
-def page(verb: str) -> Callable[[View], View]:
-    """The view gets an Actor who may do ``verb`` in the tenant of the URL; others get the login page, 404 or 403."""
+def page(verb: str, *, fresh: bool = False) -> Callable[[View], View]:
+    """The view gets an Actor who may do ``verb`` in the tenant of the URL; others get the login page, 404 or 403.
+
+    ``fresh``: who has not said lately who they are is asked first (accounts.fresh), and what was sent is done afterwards.
+    """
 
     def wrap(view: View) -> View:
         @functools.wraps(view)
@@ -37,10 +44,44 @@ def page(verb: str) -> Callable[[View], View]:
             request.user = user = await request.auser()
             if not user.is_authenticated:
                 return redirect(f"{reverse(settings.LOGIN_URL)}?{urlencode({'next': request.get_full_path()})}")
-            actor = await access.actor_for_user(user, tenant, address=request.META.get("REMOTE_ADDR", ""))
-            require(actor, verb)
-            request.live_seen = live.seen(actor.tenant_number)  # type: ignore[attr-defined]  # before anything is read for the page
-            return await view(request, actor, *args, **kwargs)
+            rates.spend(("user", str(user.pk)))
+            actor = await impersonation.actor_for(user, request.session, tenant, address=request.META.get("REMOTE_ADDR", ""))
+            try:
+                require(actor, verb)
+                if fresh and not is_fresh(request, user):
+                    return await sync_to_async(ask_again)(request)
+                under_way.follow(under_way.scope_of(request), actor, under_way.Login(user, request.session.session_key))
+                request.live_seen = live.seen(actor.tenant_number)  # type: ignore[attr-defined]  # before anything is read for the page
+                async with precedence.request(actor.tenant_number):
+                    response = await view(request, actor, *args, **kwargs)
+            except EngineError as error:
+                await refusals.tell(error, what=request.path)
+                raise
+            if response.status_code == HTTPStatus.FORBIDDEN:  # a form that shows why
+                await refusals.tell(None, what=request.path)
+            return response
+
+        return wrapped
+
+    return wrap
+
+
+def platform_page(verb: str) -> Callable[[View], View]:
+    """As ``page``, of the platform: for its operators."""
+
+    def wrap(view: View) -> View:
+        @functools.wraps(view)
+        async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            request.user = user = await request.auser()
+            if not user.is_authenticated:
+                return redirect(f"{reverse(settings.LOGIN_URL)}?{urlencode({'next': request.get_full_path()})}")
+            actor = access.platform_user(user, address=request.META.get("REMOTE_ADDR", ""))
+            try:
+                require(actor, verb)
+                return await view(request, actor, *args, **kwargs)
+            except EngineError as error:
+                await refusals.tell(error, what=request.path)
+                raise
 
         return wrapped
 
@@ -49,11 +90,11 @@ def page(verb: str) -> Callable[[View], View]:
 
 async def show(request: HttpRequest, actor: Actor, template: str, context: Mapping[str, Any], *, status: int = 200) -> HttpResponse:
     """A page in the tenant's frame. ``nav`` in the context names the menu entry that is open."""
-    assert actor.tenant is not None and actor.user is not None
+    assert actor.tenant is not None and isinstance(request.user, User)
     frame = {
         "actor": actor,
         "tenant": actor.tenant,
-        "memberships": await database.read(queries.memberships_of, actor.user),
+        "memberships": await database.read(queries.memberships_of, request.user),
         "may": Permissions(actor),
     }
     response = render(request, template, {**frame, **context}, status=status)
@@ -78,6 +119,7 @@ async def act(request: HttpRequest, deed: Awaitable[Any], *, done: str, to: str)
         await deed
     except EngineError as failure:
         error = failure
+        await refusals.tell(error, what=request.path)
     if "HX-Request" in request.headers:
         context = {"message": error.message if error else done, "failed": error is not None}
         response = render(request, "components/_toast.html", context, status=http_status(error) if error else 200)
@@ -89,6 +131,27 @@ async def act(request: HttpRequest, deed: Awaitable[Any], *, done: str, to: str)
     else:
         messages.success(request, done)
     return redirect(to)
+
+
+def form_of(*parts: str) -> Callable[[View], View]:
+    """Of a view that a form is sent to and that shows it again with its errors: whoever looks there anew (the page's own refresh, a reload)
+    is led to the page that has the form. ``parts``: of its path in the tenant, {name} from the address.
+
+    The outermost decorator; what is not POST does not get to the view.
+    """
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        async def answer(request: HttpRequest, tenant: str, **words: str) -> HttpResponseBase:
+            if request.method == "POST":
+                return await view(request, tenant=tenant, **words)
+            if request.method in ("GET", "HEAD"):
+                return redirect(tenant_path(tenant, *(part.format(**words) for part in parts)))
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+
+        return answer
+
+    return decorate
 
 
 def tenant_path(tenant: str, *parts: str) -> str:

@@ -1,4 +1,4 @@
-"""Who calls REST: a bearer token, which is of one tenant, or a logged-in user with cookie and CSRF token.
+"""Who calls REST: a bearer token or a client's certificate, which are of one tenant, or a logged-in user with cookie and CSRF token.
 
 A view asks ``await actor(request, tenant, "container.view")`` first: strangers get NotFound, others the rule that refuses them.
 """
@@ -12,8 +12,10 @@ from django.http import HttpRequest
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
+from controlpanel.accounts.fresh import require_fresh
 from controlpanel.accounts.models import User
-from controlpanel.tenants import access
+from controlpanel.base import precedence
+from controlpanel.tenants import access, impersonation, rates, under_way
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.permissions import require
 from controlpanel.tenants.queries import no_such_tenant
@@ -24,9 +26,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Exactly one of both is set."""
+    """Exactly one of both is set. ``bound``: by a token or a certificate, which act in one tenant."""
 
-    token: Actor | None = None
+    bound: Actor | None = None
     user: User | None = None
 
 
@@ -42,7 +44,19 @@ class Bearer(AuthBase):
             return None
         if len(words) != 2 or words[0].lower() != "bearer":
             raise Unauthenticated("only Authorization: Bearer TOKEN is understood here")
-        return Caller(token=await access.actor_for_token(words[1].strip(), address=request.META.get("REMOTE_ADDR", "")))
+        return _bound(request, await access.actor_for_token(words[1].strip(), address=request.META.get("REMOTE_ADDR", "")))
+
+
+class ClientCertificate(AuthBase):
+    """On the TLS port. A browser's counts for nothing, see ``access.shown_certificate``."""
+
+    openapi_type = "mutualTLS"
+
+    async def __call__(self, request: HttpRequest) -> Caller | None:
+        digest = access.shown_certificate(under_way.scope_of(request))
+        if digest is None:
+            return None
+        return _bound(request, await access.actor_for_certificate(digest, address=request.META.get("REMOTE_ADDR", "")))
 
 
 class Session(AuthBase):
@@ -61,7 +75,14 @@ class Session(AuthBase):
                 "a request with a cookie needs the header X-CSRFToken with the value of the cookie csrftoken", rule="csrf"
             )
         assert isinstance(user, User)
+        rates.spend(("user", str(user.pk)))
         return Caller(user=user)
+
+
+def _bound(request: HttpRequest, actor: Actor) -> Caller:
+    rates.spend(actor.credential)
+    under_way.follow(under_way.scope_of(request), actor)
+    return Caller(bound=actor)
 
 
 def caller(request: HttpRequest) -> Caller:
@@ -69,15 +90,34 @@ def caller(request: HttpRequest) -> Caller:
     return found
 
 
-async def actor(request: HttpRequest, tenant: str, verb: str) -> Actor:
-    """Who acts in this tenant, and may do this."""
+async def actor(request: HttpRequest, tenant: str, verb: str, *, fresh: bool = False) -> Actor:
+    """Who acts in this tenant, and may do this. ``fresh``: with a cookie only who has said lately who they are (accounts.fresh)."""
+    found = await member_of(request, tenant)
+    require(found, verb)
+    user = caller(request).user
+    if fresh and user is not None:
+        require_fresh(request, user)
+    await precedence.of_loop().enter(found.tenant_number)
+    return found
+
+
+def operator(request: HttpRequest, verb: str) -> Actor:
+    """Who acts on the platform itself: operators, logged in. A key is of one tenant, whoever made it."""
     who = caller(request)
-    if who.token is not None:
-        if who.token.tenant is None or who.token.tenant.name != tenant:
+    found = who.bound or access.platform_user(who.user, address=request.META.get("REMOTE_ADDR", ""))  # type: ignore[arg-type]
+    require(found, verb)
+    return found
+
+
+async def member_of(request: HttpRequest, tenant: str) -> Actor:
+    """Who acts in this tenant, whatever they may do; NotFound for strangers."""
+    who = caller(request)
+    if who.bound is not None:
+        if who.bound.tenant is None or who.bound.tenant.name != tenant:
             raise no_such_tenant(tenant)
-        found = who.token
+        found = who.bound
     else:
         assert who.user is not None
-        found = await access.actor_for_user(who.user, tenant, address=request.META.get("REMOTE_ADDR", ""))
-    require(found, verb)
+        found = await impersonation.actor_for(who.user, request.session, tenant, address=request.META.get("REMOTE_ADDR", ""))
+        under_way.follow(under_way.scope_of(request), found, under_way.Login(who.user, request.session.session_key))
     return found

@@ -1,26 +1,34 @@
-"""Changing tenants' rows, members and tokens. What also concerns the hosts is in hosts/tenants.py, which calls this."""
+"""Changing tenants' rows and members. Keys are in credentials.py; what also concerns the hosts is in hosts/tenants.py, which calls this."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
-from controlpanel.accounts.models import Token, User
+from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.audit import services as audit
-from controlpanel.tenants import access, announce
+from controlpanel.tenants import access, announce, ports
 from controlpanel.tenants.actor import Actor, Role
 from controlpanel.tenants.models import Membership, Tenant
 from controlpanel.tenants.permissions import require
+from controlpanel.tenants.quota import ledger
+from controlpanel.tenants.quota.resources import MEMBERS, OF_TENANT
 from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from engine.model.bandwidth import check_bandwidth
 from engine.model.tenant import check_tenant_name
 
-LIMITS = ("nano_cpus", "memory_bytes", "pids", "disk_bytes", "containers_max")
+LIMITS = (*OF_TENANT, "bandwidth_in", "bandwidth_out")
+LOG_BYTES_MIN = 1 << 20
+PORTS = "published_ports"  # beside them: which ports of the host it may publish, in words of tenants.ports
+HOST_NETWORK = "host_network"  # and whether its containers may be in the host's own network; a bool
 
 
 @transaction.atomic
-def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int) -> Tenant:
-    """The row; ``limits`` by the names of LIMITS, 0 = unlimited."""
+def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int | str) -> Tenant:
+    """The row; ``limits`` by the names of LIMITS, 0 = unlimited, PORTS and HOST_NETWORK."""
     require(actor, "tenant.create")
     check_tenant_name(name)
     tenant = Tenant(name=name)
@@ -29,7 +37,9 @@ def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limit
         with transaction.atomic():
             tenant.save(force_insert=True)
     except IntegrityError:
-        raise AlreadyExists(f"tenant {name} exists already") from None
+        marked = Tenant.objects.filter(name=name, delete_at__isnull=False).exists()
+        why = ", and is marked for deletion: tenant restore brings it back, tenant delete --now ends it" if marked else ""
+        raise AlreadyExists(f"tenant {name} exists already{why}") from None
     if owner is not None:
         Membership.everywhere.create(tenant=tenant, user=owner, role=Role.OWNER.value)
     audit.record(actor, "tenant.create", name, tenant_number=tenant.pk, **limits)
@@ -38,23 +48,54 @@ def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limit
 
 
 @transaction.atomic
-def change_limits(actor: Actor, tenant: Tenant, **limits: int) -> Tenant:
+def change_limits(actor: Actor, tenant: Tenant, **limits: int | str) -> Tenant:
     """Below what is in use is allowed: it blocks growth and ends nothing."""
     require(actor, "tenant.limits")
+    before = {name: getattr(tenant, name, None) for name in limits}
     _set_limits(tenant, limits)
     tenant.save(update_fields=list(limits))
-    audit.record(actor, "tenant.limits", tenant.name, tenant_number=tenant.pk, **limits)
+    audit.record(actor, "tenant.limits", tenant.name, tenant_number=tenant.pk, before=before, after=limits)
     announce.tenant_changed(tenant, "limits")
     return tenant
 
 
-def _set_limits(tenant: Tenant, limits: dict[str, int]) -> None:
+def _set_limits(tenant: Tenant, limits: Mapping[str, int | str]) -> None:
     for name, value in limits.items():
-        if name not in LIMITS:
+        if name == PORTS:
+            ports.parse(str(value))
+        elif name not in (*LIMITS, HOST_NETWORK):
             raise InvalidArgument(f"there is no limit called {name}")
-        if value < 0:
+        elif int(value) < 0:
             raise InvalidArgument(f"{name} {value}: a limit is 0 (unlimited) or more")
+        elif name == "log_bytes" and 0 < int(value) < LOG_BYTES_MIN:
+            raise InvalidArgument(f"{name} {value}: at least {LOG_BYTES_MIN} bytes of output are kept")
         setattr(tenant, name, value)
+    check_bandwidth(tenant.bandwidth())
+
+
+@transaction.atomic
+def mark_tenant(actor: Actor, tenant: Tenant, *, grace: timedelta, ran: list[str]) -> Tenant:
+    """Its doors close with the commit, and after ``grace`` it goes. Again: another time. ``ran``: its containers that run now."""
+    require(actor, "tenant.delete")
+    tenant.delete_at = timezone.now() + grace
+    tenant.ran = sorted({*tenant.ran, *ran})
+    tenant.save(update_fields=["delete_at", "ran"])
+    audit.record(actor, "tenant.mark", tenant.name, tenant_number=tenant.pk, at=tenant.delete_at.isoformat(), running=len(ran))
+    announce.tenant_changed(tenant, "mark")
+    return tenant
+
+
+@transaction.atomic
+def restore_tenant(actor: Actor, tenant: Tenant) -> list[str]:
+    """Its doors open again. Ids of the containers that ran. FailedPrecondition for one that is not marked."""
+    require(actor, "tenant.restore")
+    if tenant.delete_at is None:
+        raise FailedPrecondition(f"tenant {tenant.name} is not marked for deletion: there is nothing to restore")
+    ran, tenant.delete_at, tenant.ran = list(tenant.ran), None, []
+    tenant.save(update_fields=["delete_at", "ran"])
+    audit.record(actor, "tenant.restore", tenant.name, tenant_number=tenant.pk)
+    announce.tenant_changed(tenant, "restore")
+    return ran
 
 
 @transaction.atomic
@@ -75,25 +116,36 @@ def add_member(actor: Actor, user: User, role: Role) -> Membership:
     _only_owners_touch_owners(actor, user, role)
     if role is not Role.OWNER:
         _keep_an_owner(actor.tenant, user)
+    before = _role_of(actor.tenant, user)
+    if not before:
+        ledger.account(actor.tenant.pk).admit({MEMBERS: 1})
     membership, _made = Membership.everywhere.update_or_create(tenant=actor.tenant, user=user, defaults={"role": role.value})
-    audit.record(actor, "member.add", user.username, role=role.value)
-    access.forget()
+    audit.record(actor, "member.add", user.username, before=before, after=role.value)
+    access.forget(actor.tenant)
     return membership
 
 
 @transaction.atomic
 def remove_member(actor: Actor, user: User) -> None:
-    """With the user's tokens for the tenant."""
+    """With the user's tokens and certificates for the tenant."""
     require(actor, "member.remove")
     assert actor.tenant is not None
     _only_owners_touch_owners(actor, user, Role.VIEWER)
     _keep_an_owner(actor.tenant, user)
+    before = _role_of(actor.tenant, user)
     removed, _by_model = Membership.everywhere.filter(tenant=actor.tenant, user=user).delete()
     if not removed:
         raise NotFound(f"No such member: {user.username}")
-    Token.objects.filter(tenant=actor.tenant, user=user).delete()
-    audit.record(actor, "member.remove", user.username)
-    access.forget()
+    keys = [row.prefix for kind in (Token, Certificate) for row in kind.objects.filter(tenant=actor.tenant, user=user)]
+    for kind in (Token, Certificate):
+        kind.objects.filter(tenant=actor.tenant, user=user).delete()
+    audit.record(actor, "member.remove", user.username, before=before, keys=keys)
+    access.forget(actor.tenant)
+
+
+def _role_of(tenant: Tenant, user: User) -> str | None:
+    role: str | None = Membership.everywhere.filter(tenant=tenant, user=user).values_list("role", flat=True).first()
+    return role
 
 
 def _only_owners_touch_owners(actor: Actor, user: User, role: Role) -> None:
@@ -108,26 +160,4 @@ def _keep_an_owner(tenant: Tenant, leaving: User) -> None:
         raise FailedPrecondition(f"{leaving.username} is the last owner of {tenant.name}: make another one first")
 
 
-@transaction.atomic
-def create_token(actor: Actor, *, role: Role, name: str = "", lifetime: timedelta | None = None) -> tuple[Token, str]:
-    """The token and its secret, which is known this once only. Nobody gives more than they have."""
-    require(actor, "token.create")
-    assert actor.tenant is not None and actor.role is not None
-    order = list(Role)
-    if order.index(role) < order.index(actor.role):
-        raise PermissionDenied(f"role {actor.role.value} may not make a token of role {role.value}", rule="token.role")
-    token, secret = Token.make(tenant_id=actor.tenant.pk, role=role.value, name=name[:100], user=actor.user, lifetime=lifetime)
-    token.save(force_insert=True)
-    audit.record(actor, "token.create", token.prefix, role=role.value, name=name)
-    return token, secret
-
-
-@transaction.atomic
-def revoke_token(actor: Actor, token_id: int) -> None:
-    require(actor, "token.revoke")
-    token = Token.objects.filter(tenant=actor.tenant, pk=token_id).first()
-    if token is None:
-        raise NotFound(f"No such token: {token_id}")
-    token.delete()
-    audit.record(actor, "token.revoke", token.prefix)
-    access.forget()
+ledger.counted(MEMBERS, Membership, "COUNT(*)")

@@ -66,7 +66,7 @@ class Builder:
         with ExitStack() as stack:
             workshop = stack.enter_context(Workshop(engine.images, request.tenant, cache))
             stack.enter_context(self._containers)
-            fetcher = Fetcher(engine, request, self._containers)
+            fetcher = Fetcher(engine, request.tenant, self._containers, network=request.network)
             context, name = self._context(stream, workshop, fetcher)
             stack.callback(context.close)
             dockerfile = self._dockerfile(context, name)

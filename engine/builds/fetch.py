@@ -29,7 +29,7 @@ from engine.kernel import mounts, processes, syscalls
 from engine.kernel.syscalls import MS, Clone
 
 _CHUNK: Final = 256 << 10
-_TIMEOUT_S: Final = 60.0  # without a byte
+_TIMEOUT_S: Final = 30.0  # without a byte
 _AGENT: Final = "slipway-builder"
 _FOLDER: Final = "/tmp"
 

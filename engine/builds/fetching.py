@@ -1,4 +1,4 @@
-"""What a build takes from the network: ADD of an address, a context that is one. The fetching itself is another process's (fetch.py)."""
+"""What is taken from the network for a tenant: ADD of an address, a context or an import that is one. The fetching is fetch.py's."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from engine.builds.transfer import Item, items_of
 from engine.errors import EngineError, InvalidArgument, Unavailable, Unsupported
 from engine.files import sinks
 from engine.files.packing import Packer
-from engine.images.streams import CHUNK
-from engine.model.build import DOCKERFILE, BuildRequest
+from engine.images.streams import CHUNK, Chunks
+from engine.model.build import DOCKERFILE
 from engine.model.container import ContainerSpec
+from engine.networks import resolve
 from engine.runtime.code import HOME
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ class Repository:
 
 
 class Fetcher:
-    def __init__(self, engine: Engine, request: BuildRequest, containers: Containers) -> None:
-        self._engine, self._request, self._containers = engine, request, containers
+    """``containers``: whose cancelling ends a fetch; ``network`` none: nothing is fetched."""
+
+    def __init__(self, engine: Engine, tenant: str, containers: Containers | None = None, *, network: str = "") -> None:
+        self._engine, self._tenant, self._containers, self._network = engine, tenant, containers, network
 
     # -- ADD -------------------------------------------------------------------------------------
 
@@ -67,12 +70,12 @@ class Fetcher:
         return [Item(tree=context, path=name, name=shown or name, digest=f"file:{context.digest(name)}", unpacks=words.unpacks is True)]
 
     def _download(self, url: str, context: Context, target: str, folder: Path) -> str:
-        with self._process({"what": "url", "url": url, "limit_bytes": self._engine.images.limits.archive_bytes}, folder) as (said, pipe):
+        with self.opened(url, folder) as (said, pieces):
             name = said["name"]
             if not name and target.endswith("/"):
                 raise InvalidArgument(f"cannot determine filename for source {url}")
             file = File(mode=0o100600, mtime_ns=int(said["mtime_s"]) * 10**9)
-            context.add_file(name or UNNAMED, _pieces(pipe, url), file)
+            context.add_file(name or UNNAMED, pieces, file)
         return name or UNNAMED
 
     def _repository_items(self, words: Add, source: str, folder: Path, stack: ExitStack) -> list[Item]:
@@ -98,19 +101,25 @@ class Fetcher:
                 return context, dockerfile or DOCKERFILE
             if not remote.startswith(("http://", "https://")):
                 raise InvalidArgument(f"remoteURL ({remote}) could not be recognized as URL")
-            asked = {"what": "url", "url": remote, "limit_bytes": self._engine.images.limits.archive_bytes}
-            with self._process(asked, folder) as (_said, pipe):
-                is_alone = fill_from(context, _pieces(pipe, remote), self._engine.images.limits)
+            with self.opened(remote, folder) as (_said, pieces):
+                is_alone = fill_from(context, pieces, self._engine.images.limits)
             return context, DOCKERFILE if is_alone else dockerfile or DOCKERFILE
         except BaseException:
             context.close()
             raise
 
+    @contextmanager
+    def opened(self, url: str, folder: Path) -> Iterator[tuple[dict[str, Any], Chunks]]:
+        """What fetch.py says of it, and its bytes. ``folder``: of root's, for as long as it lasts. InvalidArgument: it cannot be had."""
+        asked = {"what": "url", "url": url, "limit_bytes": self._engine.images.limits.archive_bytes}
+        with self._process(asked, folder) as (said, pipe):
+            yield said, _pieces(pipe, url)
+
     # -- the other process -----------------------------------------------------------------------
 
     def _clone(self, repository: Repository, context: Context, folder: Path, *, keeps_git: bool) -> str:
         """The commit. The files belong to root, as everything of a context."""
-        uid = self._engine.tenants.get(self._request.tenant).uid_start
+        uid = self._engine.tenants.get(self._tenant).uid_start
         checkout = folder / f"git{secrets.token_hex(4)}"
         checkout.mkdir(mode=0o700)
         os.chown(checkout, uid, uid)
@@ -129,11 +138,11 @@ class Fetcher:
     @contextmanager
     def _process(self, asked: dict[str, Any], folder: Path) -> Iterator[tuple[dict[str, Any], IO[bytes]]]:
         """What it said, and its pipe. It has an address of the tenant's network as long as it lives."""
-        engine, tenant = self._engine, self._engine.tenants.get(self._request.tenant)
-        self._containers.check()
+        engine, tenant = self._engine, self._engine.tenants.get(self._tenant)
+        self._check()
         fetch_id = secrets.token_hex(32)
         resolv_conf = folder / f"resolv{fetch_id[:8]}"
-        resolv_conf.write_text(engine.networks.resolv_conf(_spec(fetch_id, self._request)))
+        resolv_conf.write_text(resolve.resolv_conf(_spec(fetch_id, self._tenant), resolve.host_resolv_conf()))
         resolv_conf.chmod(0o644)
         environment = {"PYTHONPATH": str(HOME), "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         process = subprocess.Popen(
@@ -141,12 +150,12 @@ class Fetcher:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd="/",
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
-        self._containers.also_kill(process)
+        if self._containers is not None:
+            self._containers.also_kill(process)
         try:
             _line(process.stdout)
-            if self._request.network != "none":
-                endpoint = engine.networks.reserve(tenant, fetch_id)
-                engine.networks.attach(tenant, endpoint, process.pid)
+            if self._network != "none":
+                engine.networks.attach(tenant, engine.networks.reserve(tenant, fetch_id), process.pid)
             asked = {**asked, "uid": tenant.uid_start, "resolv_conf": str(resolv_conf)}
             process.stdin.write(json.dumps(asked).encode() + b"\n")
             process.stdin.close()
@@ -155,13 +164,14 @@ class Fetcher:
                 raise InvalidArgument(said["error"])
             yield said["ok"], process.stdout
         except OSError as error:
-            self._containers.check()
+            self._check()
             raise Unavailable(f"the host cannot fetch anything just now: {error}") from error
         except EngineError:
-            self._containers.check()
+            self._check()
             raise
         finally:
-            self._containers.ended(process)
+            if self._containers is not None:
+                self._containers.ended(process)
             process.kill()
             process.wait()
             process.stdout.close()
@@ -170,10 +180,14 @@ class Fetcher:
             engine.networks.release(fetch_id)
             resolv_conf.unlink(missing_ok=True)
 
+    def _check(self) -> None:
+        if self._containers is not None:
+            self._containers.check()
 
-def _spec(fetch_id: str, request: BuildRequest) -> ContainerSpec:
+
+def _spec(fetch_id: str, tenant: str) -> ContainerSpec:
     """For the text of resolv.conf."""
-    return ContainerSpec(id=fetch_id, tenant=request.tenant, name="fetch", image_id="", image="", args=("fetch",))
+    return ContainerSpec(id=fetch_id, tenant=tenant, name="fetch", image_id="", image="", args=("fetch",))
 
 
 def _line(pipe: IO[bytes]) -> dict[str, Any]:

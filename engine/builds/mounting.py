@@ -4,7 +4,8 @@
     cache   a folder of the tenant's that stays from build to build: <engine>/builds/cache/<tenant>/mounts/<digest of its id>/data
     tmpfs   memory
     secret  a file of the request's, in a folder of root's that goes with the build; or a variable. One that was not given and is not
-            required is not there. ssh: nobody can give a key yet, so a step that requires one is refused.
+            required is not there
+    ssh     a socket that answers for a key of the request's (engine.builds.sshagent); SSH_AUTH_SOCK names the first
 
 The script of a heredoc (``RUN <<EOF`` that begins with ``#!``) comes the same way, as one file that is read only.
 """
@@ -23,16 +24,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.builds import transfer
+from engine.builds import sshagent, transfer
 from engine.builds.dockerfile.model import Mount
 from engine.builds.documents import Document
 from engine.builds.files import FileTree, clean, follow
 from engine.builds.layout import Layout, gathered
-from engine.errors import InvalidArgument, Unsupported
+from engine.errors import InvalidArgument
 from engine.images import held
 from engine.images.streams import drain
 from engine.images.unpack import unpack
 from engine.model.build import check_secret
+from engine.model.tenant import IDS_PER_TENANT
 
 if TYPE_CHECKING:
     from engine.builds.dockerfile import model
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.1
 _CACHE_MODE: Final = 0o755
+_SSH_SOCKET: Final = "/run/buildkit/ssh_agent.{}"  # where BuildKit puts it, which Dockerfiles name
 _numbers = itertools.count()
 
 
@@ -48,6 +51,14 @@ _numbers = itertools.count()
 class _Secret:
     mount: Mount
     target: str  # "" = a variable only
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    mount: Mount
+    target: str
+    name: str
     content: bytes
 
 
@@ -60,11 +71,13 @@ class Mounts:
         given = [mount for mount in words.mounts if mount.type not in ("secret", "ssh")]
         self._mounts = [(mount, posixpath.join(cwd, mount.target)) for mount in given]
         self._secrets = [found for mount in words.mounts if (found := self._secret(mount, cwd)) is not None]
+        self._keys = self._ssh([mount for mount in words.mounts if mount.type == "ssh"], cwd)
         self._sources: dict[int, tuple[FileTree, transfer.Item]] = {}
         for number, (mount, _target) in enumerate(self._mounts):
             if mount.type == "bind" or (mount.type == "cache" and mount.from_):
                 self._sources[number] = self._source(stage, mount, words.first_line)
         self._places: list[str] = [target for _mount, target in self._mounts] + [secret.target for secret in self._secrets if secret.target]
+        self._places += [key.target for key in self._keys]
 
     def _source(self, stage: StageRun, mount: Mount, line: int) -> tuple[FileTree, transfer.Item]:
         tree: FileTree | None
@@ -81,8 +94,6 @@ class Mounts:
         return tree, item
 
     def _secret(self, mount: Mount, cwd: str) -> _Secret | None:
-        if mount.type == "ssh" and mount.is_required:
-            raise Unsupported("RUN --mount=type=ssh,required is not supported: keys come over BuildKit's session, which is not there yet")
         if mount.type != "secret":
             return None
         name = mount.id or mount.source or posixpath.basename(mount.target)
@@ -94,12 +105,24 @@ class Mounts:
         target = posixpath.join(cwd, mount.target) if mount.target else "" if mount.env else f"/run/secrets/{name}"
         return _Secret(mount, target, check_secret(name, value))
 
+    def _ssh(self, mounts: list[Mount], cwd: str) -> list[_Key]:
+        found: list[_Key] = []
+        for mount in mounts:
+            name = mount.id or "default"
+            value = self._shop.request.ssh.get(name)
+            if value is not None:
+                target = posixpath.join(cwd, mount.target) if mount.target else _SSH_SOCKET.format(len(found))
+                found.append(_Key(mount, target, name, check_secret(name, value)))
+            elif mount.is_required:
+                raise InvalidArgument(f"unset ssh forward key {name}")
+        return found
+
     def env(self) -> list[str]:
-        """``NAME=value`` of the secrets that are variables: for the step alone."""
+        """``NAME=value`` of the secrets that are variables, and of the first key's socket: for the step alone."""
         named = [(secret.mount.env, secret.content.decode("utf-8", "replace")) for secret in self._secrets if secret.mount.env]
         if any("\0" in value for _name, value in named):
             raise InvalidArgument("a secret with a zero byte cannot be a variable")
-        return [f"{name}={value}" for name, value in named]
+        return [f"{name}={value}" for name, value in named] + [f"SSH_AUTH_SOCK={key.target}" for key in self._keys[:1]]
 
     def key(self) -> list[Any]:
         """What of them counts for the cache: the content of binds, and where things are."""
@@ -107,7 +130,8 @@ class Mounts:
         for number, (mount, target) in enumerate(self._mounts):
             source = self._sources.get(number)
             found.append([mount.type, target, source[1].digest if source and mount.type == "bind" else ""])
-        return found + [["secret", secret.target, secret.mount.env] for secret in self._secrets]
+        found += [["secret", secret.target, secret.mount.env] for secret in self._secrets]
+        return found + [["ssh", key.target] for key in self._keys]
 
     def places(self) -> list[str]:
         return self._places
@@ -131,16 +155,33 @@ class Mounts:
                 file = self._file("secret", secret.content, mode, owner)
                 self._stack.callback(file.unlink, missing_ok=True)  # with the step, not with the build
                 yield _bind(file, secret.target, read_only=True)
+        for key in self._keys:
+            yield _bind(self._agent(key), key.target, read_only=True)
         if script is not None:
             path, content = script
             yield _bind(self._file(posixpath.basename(path), content, 0o755, (0, 0)), path, read_only=True)
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _folder(self, mode: int) -> Path:
+        """Of this mount alone, gone with the build."""
+        folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
+        folder.mkdir(mode=mode)
+        return folder
+
+    def _agent(self, key: _Key) -> Path:
+        start = self._shop.engine.tenants.get(self._shop.request.tenant).uid_start
+        uid, gid = key.mount.uid or 0, key.mount.gid or 0
+        if max(uid, gid) >= IDS_PER_TENANT:
+            raise InvalidArgument(f"ssh mount: a container has no user {max(uid, gid)}: its ids end at {IDS_PER_TENANT - 1}")
+        folder = self._folder(0o700)
+        mode = 0o600 if key.mount.mode is None else key.mount.mode & 0o777
+        outside = (start + uid, start + gid)
+        return sshagent.begin(folder, key.name, key.content, outside=outside, inside=(uid, gid), mode=mode, stack=self._stack)
+
     def _copy(self, number: int) -> Path:
         tree, item = self._sources[number]
-        folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
-        folder.mkdir(mode=0o755)
+        folder = self._folder(0o755)
         owner = None if self._mounts[number][0].from_ else (0, 0)
         file = tree.find(item.path)
         assert file is not None
@@ -154,8 +195,7 @@ class Mounts:
         drain(source)
 
     def _file(self, name: str, content: bytes, mode: int, owner: tuple[int, int]) -> Path:
-        folder = self._shop.workshop.folder / f"mount{next(_numbers)}"
-        folder.mkdir(mode=0o755)
+        folder = self._folder(0o755)
         tree = Document(name, content, mode=mode)
         self._fill(folder, [transfer.Item(tree=tree, path=name, name=name, digest="")], owner)
         return folder / name

@@ -27,6 +27,7 @@ from engine.images.staging import pinned
 from engine.images.trash import sweep_soon
 from engine.model.build import BuildRequest
 from engine.model.container import ContainerSpec, LogPolicy, is_container_id
+from engine.runtime import layers
 from engine.runtime.logs import FIRST, LogReader
 
 if TYPE_CHECKING:
@@ -231,4 +232,8 @@ def _clear(engine: Engine, container_ids: Sequence[str], folder: str) -> None:
 
 def upper_of(config: EngineConfig, container_id: str) -> int:
     """Its writable layer, open; the caller closes it."""
-    return os.open(config.rootfs / container_id / "upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    engine = os.open(config.engine, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return layers.open_to_read(config, engine, layers.upper_and_work(config, container_id)[0], os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(engine)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, BinaryIO, ClassVar, Final, cast
 
-from engine import errors
+from engine import disk, errors
+from engine.config import EngineConfig
 from engine.files import sinks, view
 from engine.files.child import Child
 from engine.files.extract import extract
@@ -23,12 +24,13 @@ from engine.kernel.paths import open_in_root, text_of
 from engine.runtime import users
 
 _BUFFER: Final = 1 << 20
+LISTED_MAX: Final = 2_000  # entries of one folder that are told
 
 
 class Copying(Child):
-    def __init__(self, words: dict[str, Any], fds: dict[str, int], parent: int, seen: View, store: int) -> None:
+    def __init__(self, words: dict[str, Any], fds: dict[str, int], parent: int, seen: View, store: int, config: EngineConfig) -> None:
         super().__init__(words, fds, parent)
-        self._view, self._store = seen, store
+        self._view, self._store, self._config = seen, store, config
         self._hidden = frozenset(seen.hidden)
 
     def _enter(self, *, without_mounts: bool = False) -> int:
@@ -37,8 +39,10 @@ class Copying(Child):
             os.pwrite(self.fds["lock"], str(os.getpid()).encode(), 0)
         if self._view.kind == view.RUNNING:
             root = view.enter_running(self.fds["pidfd"], without_mounts=without_mounts)
+        elif self._view.kind == view.VOLUME:
+            root = view.enter_volume(self._view, self._store)
         else:
-            root = view.enter_layers(self._view, self._store)
+            root = view.enter_layers(self._view, self._store, self._config)
         self.end_with_parent()
         return root
 
@@ -53,7 +57,7 @@ class Copying(Child):
         said = self._look(root, path)
         packer = Packer(hidden=self._hidden)
         if said["mode"] >> 31:
-            pieces = packer.folder(open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY), base_name(path))
+            pieces = packer.folder(open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY), self.words.get("base") or base_name(path))
         else:
             above, _slash, base = path.rpartition("/")
             parent = open_in_root(root, above or "/", os.O_PATH | os.O_DIRECTORY)
@@ -96,7 +100,35 @@ class Copying(Child):
         _find_user(self._enter(), str(self.words["user"]))
         self.say({"ok": {}})
 
-    ops: ClassVar[Mapping[str, Callable[[Any], None]]] = {"stat": _stat, "get": _get, "export": _export, "put": _put, "user": _user}
+    def _list(self) -> None:
+        """What is in a folder, by name."""
+        root = self._enter()
+        try:
+            folder = open_in_root(root, self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise explain(error, "lstat", self.path, self.container) from error
+        names = sorted(os.listdir(folder), key=os.fsencode)
+        self.say({"ok": {"entries": [entry for name in names[:LISTED_MAX] if (entry := _entry(folder, name))], "count": len(names)}})
+
+    def _remove(self) -> None:
+        """A file, or a folder with all that is in it; the root itself stays."""
+        root = self._enter()
+        above, _slash, base = absolute(self.path).rpartition("/")
+        if base in ("", ".", ".."):
+            raise errors.InvalidArgument("the whole of it is not removed so")
+        try:
+            parent = open_in_root(root, above or "/", os.O_RDONLY | os.O_DIRECTORY)
+            if stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
+                disk.remove_tree(base, dir_fd=parent)
+            else:
+                os.unlink(base, dir_fd=parent)
+        except OSError as error:
+            raise explain(error, "remove", self.path, self.container) from error
+        self.say({"ok": {}})
+
+    ops: ClassVar[Mapping[str, Callable[[Any], None]]] = {
+        "stat": _stat, "get": _get, "export": _export, "put": _put, "user": _user, "list": _list, "remove": _remove,
+    }  # fmt: skip
 
     def refused(self) -> None:
         """Of a copy in, what the client still sends is read, so that it gets to read the error. The lock is free by then."""
@@ -120,7 +152,8 @@ class Copying(Child):
         finally:
             os.close(fd)
         self._check_is_file_of_it(status)
-        return path_stat(path, status, follow(root, path) if stat.S_ISLNK(status.st_mode) else "")
+        said = path_stat(path, status, follow(root, path) if stat.S_ISLNK(status.st_mode) else "")
+        return {**said, "name": self.words.get("base") or said["name"]}
 
     def _check_is_file_of_it(self, status: os.stat_result) -> None:
         """What the kernel makes up (proc, sys) and the devices are no files of the container."""
@@ -134,6 +167,16 @@ class Copying(Child):
             return None
         user = _find_user(root, words)
         return user.uid, user.gid
+
+
+def _entry(folder: int, name: str) -> dict[str, Any] | None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        target = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else ""
+    except OSError:
+        return None  # gone meanwhile
+    shown = path_stat(os.fsencode(name).decode(errors="replace"), status, os.fsencode(target).decode(errors="replace"))
+    return {**shown, "uid": status.st_uid, "gid": status.st_gid}
 
 
 def _find_user(root: int, words: str) -> users.User:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
+import posixpath
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from engine import disk
 from engine.errors import FailedPrecondition, InvalidArgument, NotFound
 from engine.files import view
+from engine.files.pathstat import absolute, base_name
 from engine.files.view import View
 from engine.images import commit as committing
 from engine.images.commit import Commit
@@ -30,7 +32,9 @@ from engine.model.codec import to_json
 from engine.model.container import ContainerSpec, Status
 from engine.model.resources import Resources
 from engine.model.tenant import IDS_PER_TENANT
-from engine.runtime import client
+from engine.model.volume import VOLUME, MountSpec
+from engine.runtime import client, layers
+from engine.volumes.store import DATA, DISK, IMAGE, check_own_files
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 START_WAITS_S: Final = 5.0  # for a copy into the container; then the copy is ended
 _POLL_S: Final = 0.01
 _STILL: Final = "still.json"
+_OF_MOUNTS: Final = ("stat", "get", "put")
 # What the kernel makes up, or what is devices: no files of the container
 _NOT_FILES: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"})
 
@@ -124,6 +129,9 @@ class Files:
             with suppress(NotFound):  # it has just ended
                 pidfd = self._engine.keeper.fds(container_id, ["pidfd"])["pidfd"]
                 hidden = _hidden(state.pid)
+        if pidfd < 0 and op in _OF_MOUNTS and (mount := _mount_of(spec, words["path"])) is not None:
+            return self._mounted_job(op, spec, mount, **words)
+        upper, work = layers.upper_and_work(self._engine.config, container_id)
         kind = view.RUNNING if pidfd >= 0 else view.STOPPED if op == "put" else view.SEALED
         seen = View(
             kind=kind,
@@ -131,11 +139,47 @@ class Files:
             uid_start=self._engine.tenants.get(tenant).uid_start,
             ids=IDS_PER_TENANT,
             lower=tuple(self._engine.images.lower_dirs(self._engine.images.get(spec.image_id))),
-            upper=f"rootfs/{container_id}/upper",
-            work=f"rootfs/{container_id}/work",
+            upper=upper,
+            work=work,
             hidden=hidden,
         )
         return self._job(op, tenant, {"pidfd": pidfd} if pidfd >= 0 else {}, view=to_json(seen), **words)
+
+    def _mounted_job(self, op: str, spec: ContainerSpec, mount: MountSpec, **words: Any) -> Job:
+        """Of a path that a volume covers while the container runs: there the files belong."""
+        if mount.type != VOLUME:
+            raise FailedPrecondition(f"{mount.target} is mounted only while container {spec.name} runs: start it first")
+        if op == "put" and mount.read_only:
+            raise InvalidArgument("mounted volume is marked read-only")
+        path = absolute(words.pop("path"))
+        below = path[len(mount.target) :].lstrip("/")
+        inside = "/" + posixpath.join(mount.subpath, below)
+        if op == "put" and not words["user"].replace(":", "").isdecimal():
+            words["user"] = ""  # names are the image's
+        return self.of_volume(op, spec.tenant, mount.source, inside, base=base_name(path), **words)
+
+    # -- volumes ---------------------------------------------------------------------------------
+
+    def of_volume(self, op: str, tenant: str, name: str, path: str, **words: Any) -> Job:
+        """``op`` (stat, get, export, list, remove, put) on the files of a volume, whoever else has it mounted."""
+        volume = self._engine.volumes.get(tenant, name)
+        check_own_files(volume)
+        folder = self._engine.volumes.folder(tenant, name)
+        seen = View(
+            kind=view.VOLUME,
+            tenant=tenant,
+            uid_start=self._engine.tenants.get(tenant).uid_start,
+            ids=IDS_PER_TENANT,
+            lower=(),
+            upper=f"{folder.relative_to(self._engine.config.engine)}/{DATA}",
+            work="",
+            image=str(folder / IMAGE) if volume.limit == DISK else "",
+        )
+        fds: dict[str, int] = {}
+        if op == "put":
+            fds["lock"] = os.memfd_create("no-lock")  # where a copy into a container says who it is
+            words = {"no_overwrite": False, "copy_owner": False, "user": "", "read_only": False, **words}
+        return self._job(op, tenant, fds, view=to_json(seen), path=_path(path), **{"shown": name, **words})
 
     # -- layers ----------------------------------------------------------------------------------
 
@@ -154,7 +198,7 @@ class Files:
         """Words only: ``held_still`` around it is what a pause means."""
         committing.check(commit)
         spec = self._engine.records.spec(commit.container_id, tenant=tenant)
-        upper = f"rootfs/{spec.id}/upper"
+        upper, _work = layers.upper_and_work(self._engine.config, spec.id)
         return self._job("commit", tenant, tenant=tenant, image=spec.image_id, upper=upper, commit=to_json(commit))
 
     @contextmanager
@@ -210,7 +254,7 @@ class Files:
         raise InvalidArgument(f"{side.kind!r} is neither container nor image")
 
     def _layers_of_container(self, spec: ContainerSpec) -> list[str]:
-        return [f"rootfs/{spec.id}/upper", *self._layers_of_image(spec.image_id)]
+        return [layers.upper_and_work(self._engine.config, spec.id)[0], *self._layers_of_image(spec.image_id)]
 
     def _layers_of_image(self, image_id: str) -> Sequence[str]:
         return list(self._engine.images.lower_dirs(self._engine.images.get(image_id)))
@@ -233,6 +277,13 @@ class Files:
 
     def _lock_path(self, container_id: str) -> Path:
         return self._engine.records.folder(container_id) / "files.lock"
+
+
+def _mount_of(spec: ContainerSpec, path: str) -> MountSpec | None:
+    """The innermost that ``path`` is in."""
+    place = absolute(path)
+    found = [mount for mount in spec.mounts if place == mount.target or place.startswith(f"{mount.target}/")]
+    return max(found, key=lambda mount: len(mount.target)) if found else None
 
 
 def _path(path: str) -> str:

@@ -10,6 +10,8 @@ user namespace first (copying.py); what reads layers follows nothing (reading.py
     get       {"ok": {"stat"}}, then down: tar
     export    {"ok": {}}, then down: tar
     user      {"ok": {}}: the user of these words is known there
+    list      {"ok": {"entries": [path stats with uid and gid], "count"}} of a folder
+    remove    {"ok": {}}: a file or a folder is gone
     put       {"ok": {}}, then up: tar, half-close; then down: {"done": {}} or {"error"}
     changes   {"ok": {}}, {"done": {}} or {"error"}, then [{"Path", "Kind"}, …] or null
     diff      {"ok": {}}, {"done": {"count"}} or {"error"}, then a JSON line each (reading.line_of)
@@ -36,7 +38,7 @@ from engine.files.child import Child, sorry
 from engine.files.copying import Copying
 from engine.files.reading import Reading
 from engine.files.view import View
-from engine.kernel import capabilities, cgroups, mounts, processes
+from engine.kernel import capabilities, cgroups, mounts, processes, scheduling
 from engine.kernel.syscalls import MS
 from engine.model.codec import from_json
 from engine.runtime import protocol
@@ -48,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
     asker = socket.socket(fileno=int(argv[1]))
     asker.set_inheritable(False)
     processes.hide()
+    scheduling.as_others()
     mounts.private_namespace()
     capabilities.keep_on_setfsuid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children reap themselves; each reports on a socket of its own
@@ -84,7 +87,7 @@ class _Porter:
         if "view" not in words:
             return Reading(words, fds, parent, self._layers, self._config)
         view = from_json(View, words["view"])
-        return Copying(words, fds, parent, view, self._stores.open(view.tenant, view.uid_start, view.ids))
+        return Copying(words, fds, parent, view, self._stores.open(view.tenant, view.uid_start, view.ids), self._config)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from engine.images import commit
 from engine.images.commit import Commit
 from engine.images.store import ImageStore
 from engine.images.streams import CHUNK
-from engine.kernel.paths import open_beneath
 from engine.model.codec import from_json, to_json
+from engine.runtime.layers import open_to_read
 
 _LINES = 1000  # of a diff, in one write
 
@@ -37,7 +37,7 @@ class Reading(Child):
         """Equal layers of both sides are one descriptor: that is how they are known to be equal."""
         for name in self.words[side]:
             if name not in self._open:
-                self._open[name] = open_beneath(self._layers, name, os.O_PATH | os.O_DIRECTORY)
+                self._open[name] = open_to_read(self._config, self._layers, name)
         return tuple(self._open[name] for name in self.words[side])
 
     def _changes(self) -> None:
@@ -62,7 +62,7 @@ class Reading(Child):
     def _commit(self) -> None:
         self.say({"ok": {}})
         store, tenant = ImageStore(self._config), self.words["tenant"]
-        top = open_beneath(self._layers, self.words["upper"], os.O_RDONLY | os.O_DIRECTORY)
+        top = open_to_read(self._config, self._layers, self.words["upper"], os.O_RDONLY | os.O_DIRECTORY)
         image_id = commit.commit(
             store,
             tenant,

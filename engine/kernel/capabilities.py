@@ -9,7 +9,12 @@ from typing import Final
 from engine.kernel import syscalls
 from engine.kernel.syscalls import Prctl
 
-CAP_SYS_RESOURCE: Final = 1 << 24  # linux/capability.h
+# linux/capability.h
+CAP_NET_BIND_SERVICE: Final = 1 << 10
+CAP_NET_ADMIN: Final = 1 << 12
+CAP_SYS_PTRACE: Final = 1 << 19
+CAP_SYS_ADMIN: Final = 1 << 21
+CAP_SYS_RESOURCE: Final = 1 << 24
 
 
 @cache

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ from engine.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MS, Mo
 
 OVERLAY_MAX_LAYERS: Final = 500  # the kernel's own limit (OVL_MAX_STACK)
 _FSCONFIG_MAX: Final = 255  # bytes of one fsconfig(2) string
+_PLACES: Final = "/tmp/slipway-"
+_PLACE: Final = re.compile(_PLACES + "[0-9a-f]{16}")
 _MOUNT_DATA_MAX: Final = 4095  # bytes of mount(2) data; the kernel cuts the rest off silently
 
 # Attributes of untrusted layers must not redirect anything, whatever this kernel was built with
@@ -151,16 +154,83 @@ def attach_at(mount: int, target: int) -> None:
     syscalls.move_mount(mount, "", target, "", syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH)
 
 
-def bind_copy(source: int, *, recursive: bool, flags: int = 0) -> int:
-    """A detached copy of what the O_PATH descriptor names, private, with these MS_ flags."""
+def clear_nosuid(mount: int) -> None:
+    """Of a detached mount: set-uid files are what they are for the user namespace that the mount's files belong to."""
+    syscalls.mount_setattr(mount, "", AT_EMPTY_PATH, attr_clr=MountAttr.NOSUID)
+
+
+def map_ids(mount: int, userns: int, *, recursive: bool) -> None:
+    """Of a detached mount: id n of the files is what ``userns`` maps n to."""
+    recursion = AT_RECURSIVE if recursive else 0
+    syscalls.mount_setattr(mount, "", AT_EMPTY_PATH | recursion, attr_set=MountAttr.IDMAP, userns_fd=userns)
+
+
+def bind_copy(source: int, *, recursive: bool, flags: int = 0, propagation: int = int(MS.PRIVATE)) -> int:
+    """A detached copy of what the O_PATH descriptor names, with these MS_ flags."""
     recursion = AT_RECURSIVE if recursive else 0
     fd = syscalls.open_tree(source, "", syscalls.OPEN_TREE_CLONE | AT_EMPTY_PATH | recursion)
     try:
-        syscalls.mount_setattr(fd, "", AT_EMPTY_PATH | recursion, attr_set=_attributes(flags), propagation=MS.PRIVATE)
+        syscalls.mount_setattr(fd, "", AT_EMPTY_PATH | recursion, attr_set=_attributes(flags), propagation=propagation)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def below_detached(mount: int, path: str, *, flags: int = 0, resolve: Callable[[int], int] | None = None) -> int:
+    """A detached copy of the folder ``path`` in a detached mount, which is closed. ``resolve``: of what it finds from there.
+
+    It is put into our tree for a moment.
+    """
+    try:
+        with attached(mount) as place:
+            folder = os.open(f"{place}/{path}", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                source = resolve(folder) if resolve is not None else os.dup(folder)
+                try:
+                    return bind_copy(source, recursive=False, flags=flags)
+                finally:
+                    os.close(source)
+            finally:
+                os.close(folder)
+    finally:
+        os.close(mount)
+
+
+def tmpfs(options: Options, first_id: int) -> int:
+    """A detached one, nodev; its ids are a user namespace's whose root is ``first_id``. OSError EINVAL for words that it does not know."""
+    words = {"mode": "1777", "uid": "0", "gid": "0"} | dict(word.split("=", 1) for word in options.data.split(",") if word)
+    context = syscalls.fsopen("tmpfs")
+    try:
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", "tmpfs")
+        for name, value in words.items():
+            number = str(first_id + int(value)) if name in ("uid", "gid") else value
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, number)
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
+        return syscalls.fsmount(context, _attributes(options.flags) | MountAttr.NODEV)
+    finally:
+        os.close(context)
+
+
+@contextmanager
+def attached(mount: int) -> Iterator[str]:
+    """The place of a detached mount in our tree, as long as the block lasts: before Linux 6.15 it is copied, or a layer, only there."""
+    with tmpfs_directory() as place:
+        attach(mount, place)
+        try:
+            yield place
+        finally:
+            syscalls.umount2(place, syscalls.MNT_DETACH)
+
+
+def clear_places() -> None:
+    """What who was killed in such a block left in this mount namespace, in which nobody else is in one."""
+    with open("/proc/self/mountinfo") as lines:
+        places = [place for line in lines if _PLACE.fullmatch(place := line.split()[4])]
+    for place in places:
+        syscalls.umount2(place, syscalls.MNT_DETACH)
+        with suppress(OSError):
+            os.rmdir(place)
 
 
 def overlay(lower: Sequence[int], upper: int, work: int) -> int:
@@ -222,9 +292,8 @@ def _overlay_by_mount(settings: Iterable[tuple[str, str]]) -> int:
 @contextmanager
 def tmpfs_directory() -> Iterator[str]:
     """An empty folder to mount something on for a moment."""
-    import tempfile  # only for images of more than about sixty layers
-
-    place = tempfile.mkdtemp(prefix="slipway-")
+    place = f"{_PLACES}{os.urandom(8).hex()}"
+    os.mkdir(place, 0o700)
     try:
         yield place
     finally:

@@ -37,13 +37,15 @@ _REQUEST: Final = 1
 _ACK: Final = 4
 _DUMP: Final = 0x300
 CREATE: Final = 0x400
-_EXCL_CREATE: Final = 0x600
+EXCL_CREATE: Final = 0x600
+_REPLACE_CREATE: Final = 0x500
 _CAPPED: Final = 0x100  # flags of an error message: the request is not repeated in it
 _ACK_TLVS: Final = 0x200
 _NLMSGERR_ATTR_MSG: Final = 1
 
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
 _RTM_SETLINK: Final = 19
 _RTM_NEWADDR: Final = 20
 _RTM_GETADDR: Final = 22
@@ -54,6 +56,7 @@ _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_MASTER: Final = 10
+_IFLA_PROTINFO: Final = 12
 _IFLA_LINKINFO: Final = 18
 _IFLA_AF_SPEC: Final = 26
 _IFLA_NET_NS_FD: Final = 28
@@ -62,11 +65,14 @@ _IFLA_INFO_DATA: Final = 2
 _IFLA_INET6_ADDR_GEN_MODE: Final = 8
 _ADDR_GEN_MODE_NONE: Final = 1
 _VETH_INFO_PEER: Final = 1
+_IFLA_BRPORT_MODE: Final = 4
+_IFLA_BRPORT_ISOLATED: Final = 33
 NLA_F_NESTED: Final = 0x8000
 
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFA_BROADCAST: Final = 4
+_IFA_F_NODAD: Final = 2
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
 _RTA_GATEWAY: Final = 5
@@ -211,13 +217,21 @@ def add_veth(name: str, *, bridge: int, mtu: int, peer: str, peer_mac: str, peer
     kind = attribute(_IFLA_INFO_KIND, b"veth\0") + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer_info))
     return Message(
         _RTM_NEWLINK,
-        _EXCL_CREATE,
+        EXCL_CREATE,
         _IFINFO.pack(0, 0, 0, 0, 0)
         + attribute(_IFLA_IFNAME, _text(name))
         + attribute(_IFLA_MTU, _U32.pack(mtu))
         + attribute(_IFLA_MASTER, _U32.pack(bridge))
         + attribute(_IFLA_LINKINFO, kind),
         f"create veth {name}",
+    )
+
+
+def add_ifb(name: str) -> Message:
+    """A link that other links' packets can be led through. ifb(4)."""
+    kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"ifb\0"))
+    return Message(
+        _RTM_NEWLINK, EXCL_CREATE, _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _text(name)) + kind, f"create ifb {name}"
     )
 
 
@@ -238,26 +252,50 @@ def delete_link(index: int, name: str) -> Message:
     return Message(_RTM_DELLINK, 0, _IFINFO.pack(0, 0, index, 0, 0), f"delete link {name}")
 
 
-def add_address(index: int, address: str, prefix: int) -> Message:
-    raw = socket.inet_aton(address)
-    broadcast = _U32.unpack(raw)[0] | socket.htonl((1 << 32 - prefix) - 1)
+def add_address(index: int, address: str, prefix: int, *, replace: bool = False) -> Message:
+    """An IPv6 one is in use at once, without looking for duplicates: whoever gives it sees to that."""
+    family, raw = packed(address)
+    words = attribute(_IFA_LOCAL, raw) + attribute(_IFA_ADDRESS, raw)
+    if family == socket.AF_INET:
+        broadcast = _U32.unpack(raw)[0] | socket.htonl((1 << 32 - prefix) - 1)
+        words += attribute(_IFA_BROADCAST, _U32.pack(broadcast))
     return Message(
         _RTM_NEWADDR,
-        _EXCL_CREATE,
-        _IFADDR.pack(socket.AF_INET, prefix, 0, 0, index)
-        + attribute(_IFA_LOCAL, raw)
-        + attribute(_IFA_ADDRESS, raw)
-        + attribute(_IFA_BROADCAST, _U32.pack(broadcast)),
+        _REPLACE_CREATE if replace else EXCL_CREATE,
+        _IFADDR.pack(family, prefix, _IFA_F_NODAD if family == socket.AF_INET6 else 0, 0, index) + words,
         f"add address {address}/{prefix}",
     )
 
 
-def add_default_route(index: int, gateway: str) -> Message:
+def isolate_port(index: int) -> Message:
+    """A port of a bridge that reaches the bridge, and no other isolated port. Linux 4.18."""
+    return _bridge_port(index, _IFLA_BRPORT_ISOLATED, f"isolate port {index}")
+
+
+def hairpin_port(index: int) -> Message:
+    """A port of a bridge that gets frames back which came from it."""
+    return _bridge_port(index, _IFLA_BRPORT_MODE, f"set port {index} hairpin")
+
+
+def _bridge_port(index: int, option: int, what: str) -> Message:
+    switched_on = attribute(_IFLA_PROTINFO | NLA_F_NESTED, attribute(option, b"\1"))
+    return Message(_RTM_SETLINK, 0, _IFINFO.pack(socket.AF_BRIDGE, 0, index, 0, 0) + switched_on, what)
+
+
+def set_master(name: str, bridge: int) -> Message:
+    """A port of link number ``bridge`` from now on."""
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _text(name)) + attribute(_IFLA_MASTER, _U32.pack(bridge))
+    return Message(_RTM_SETLINK, 0, body, f"set {name} master {bridge}")
+
+
+def default_route(index: int, gateway: str, *, replace: bool = False) -> Message:
+    """Of the gateway's family."""
+    family, raw = packed(gateway)
     return Message(
         _RTM_NEWROUTE,
-        _EXCL_CREATE,
-        _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
-        + attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
+        _REPLACE_CREATE if replace else EXCL_CREATE,
+        _RTMSG.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
+        + attribute(_RTA_GATEWAY, raw)
         + attribute(_RTA_OIF, _U32.pack(index)),
         f"add default route via {gateway}",
     )
@@ -274,35 +312,53 @@ class Network(NamedTuple):
     prefix: int
 
 
-def ipv4_addresses() -> list[Network]:
-    """Every address of this namespace."""
+def masters() -> dict[str, int]:
+    """{name of a link: index of the bridge that it is a port of, or 0}."""
     with Socket() as sock:
-        found = []
-        for _, body in sock.dump(Message(_RTM_GETADDR, 0, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses")):
-            _family, prefix, _flags, _scope, index = _IFADDR.unpack_from(body)
-            if address := dict(_attributes(body[_IFADDR.size :])).get(_IFA_LOCAL):
-                found.append(Network(index, socket.inet_ntoa(address), prefix))
+        found = {}
+        for _, body in sock.dump(Message(_RTM_GETLINK, 0, _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0), "list links")):
+            words = dict(attributes(body[_IFINFO.size :]))
+            (master,) = _U32.unpack(words.get(_IFLA_MASTER, bytes(4)))
+            found[words[_IFLA_IFNAME].rstrip(b"\0").decode()] = master
         return found
 
 
-def ipv4_routes() -> list[Network]:
-    """Every unicast route in any table; the default route is 0.0.0.0/0."""
+def addresses(family: socket.AddressFamily = socket.AF_INET) -> list[Network]:
+    """Every address of this namespace. Without IPv6 in the kernel there is none of it."""
     with Socket() as sock:
         found = []
-        for _, body in sock.dump(Message(_RTM_GETROUTE, 0, _RTMSG.pack(socket.AF_INET, *[0] * 8), "list routes")):
-            if body[7] == _RTN_UNICAST:
-                attributes = dict(_attributes(body[_RTMSG.size :]))
-                (link,) = _U32.unpack(attributes.get(_RTA_OIF, bytes(4)))
-                found.append(Network(link, socket.inet_ntoa(attributes.get(_RTA_DST, bytes(4))), body[1]))
+        for _, body in sock.dump(Message(_RTM_GETADDR, 0, _IFADDR.pack(family, 0, 0, 0, 0), "list addresses")):
+            given, prefix, _flags, _scope, index = _IFADDR.unpack_from(body)
+            words = dict(attributes(body[_IFADDR.size :]))
+            if given == family and (address := words.get(_IFA_LOCAL) or words.get(_IFA_ADDRESS if family == socket.AF_INET6 else 0)):
+                found.append(Network(index, socket.inet_ntop(family, address), prefix))
         return found
 
 
-def default_route_links() -> set[str]:
-    """Names of the links that an IPv4 default route leaves by."""
-    return {socket.if_indextoname(route.link) for route in ipv4_routes() if route.prefix == 0 and route.link}
+def routes(family: socket.AddressFamily = socket.AF_INET) -> list[Network]:
+    """Every unicast route in any table; the default route is 0.0.0.0/0, or ::/0."""
+    with Socket() as sock:
+        found, anywhere = [], bytes(4 if family == socket.AF_INET else 16)
+        for _, body in sock.dump(Message(_RTM_GETROUTE, 0, _RTMSG.pack(family, *[0] * 8), "list routes")):
+            if body[0] == family and body[7] == _RTN_UNICAST:
+                route = dict(attributes(body[_RTMSG.size :]))
+                (link,) = _U32.unpack(route.get(_RTA_OIF, bytes(4)))
+                found.append(Network(link, socket.inet_ntop(family, route.get(_RTA_DST, anywhere)), body[1]))
+        return found
+
+
+def default_route_links(family: socket.AddressFamily = socket.AF_INET) -> set[str]:
+    """Names of the links that a default route leaves by."""
+    return {socket.if_indextoname(route.link) for route in routes(family) if route.prefix == 0 and route.link}
 
 
 # Bytes -------------------------------------------------------------------------------------------------------------
+
+
+def packed(address: str) -> tuple[socket.AddressFamily, bytes]:
+    """Its family, and its 4 or 16 bytes."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.inet_pton(family, address)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -311,7 +367,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
@@ -332,7 +388,7 @@ def _failure(code: int, flags: int, body: bytes, what: str) -> OSError:
     """linux/netlink.h nlmsgerr: error i32, header of the request, (the request unless capped,) attributes."""
     sentence = os.strerror(code)
     if flags & _ACK_TLVS and flags & _CAPPED:
-        said = dict(_attributes(body[_ERROR.size + _HEADER.size :])).get(_NLMSGERR_ATTR_MSG)
+        said = dict(attributes(body[_ERROR.size + _HEADER.size :])).get(_NLMSGERR_ATTR_MSG)
         if said:
             sentence += f" ({said.rstrip(bytes(1)).decode(errors='replace')})"
     return OSError(code, f"{what}: {sentence}")

@@ -1,4 +1,4 @@
-"""rtnetlink sockets inside other network namespaces, for a process with threads.
+"""Sockets inside other network namespaces, for a process with threads.
 
 setns(2) changes the namespace of the calling thread alone, and a socket stays for ever in the namespace it was made in. So
 one kept thread that does nothing else walks in, opens the socket, walks home and hands it over; no other thread ever changes
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from engine.kernel import netlink, syscalls
 
-_Answers = queue.SimpleQueue[socket.socket | OSError]
-_Requests = queue.SimpleQueue[tuple[int, _Answers] | None]
+T = TypeVar("T")
+_Answers = queue.SimpleQueue[Any]  # what was made, or the exception
+_Requests = queue.SimpleQueue[tuple[int, Callable[[], Any], _Answers] | None]
 
 
 class Opener:
@@ -27,17 +29,22 @@ class Opener:
         self._requests: _Requests | None = None
 
     def open(self, netns: int) -> netlink.Socket:
-        """In the namespace of the fd (/proc/<pid>/ns/net). OSError as setns(2)."""
+        """An rtnetlink socket in the namespace of the fd (/proc/<pid>/ns/net, or a pidfd of a process in it). OSError as setns(2)."""
+        return netlink.Socket(self.make(netns, netlink.open_socket))
+
+    def make(self, netns: int, make: Callable[[], T]) -> T:
+        """What ``make`` returns, called in that namespace: sockets, by system calls that do not wait. Raises its OSError."""
         answers: _Answers = queue.SimpleQueue()
         with self._lock:
             if self._requests is None:
                 self._requests = queue.SimpleQueue()
                 threading.Thread(target=self._serve, args=(self._requests,), name="netns", daemon=True).start()
-            self._requests.put((netns, answers))
+            self._requests.put((netns, make, answers))
         answer = answers.get()
-        if isinstance(answer, OSError):
+        if isinstance(answer, Exception):
             raise answer
-        return netlink.Socket(answer)
+        made: T = answer
+        return made
 
     def close(self) -> None:
         """Ends the thread; another use starts one again."""
@@ -50,15 +57,15 @@ class Opener:
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             while (request := requests.get()) is not None:
-                netns, answers = request
+                netns, make, answers = request
                 try:
                     syscalls.setns(netns, syscalls.Clone.NEWNET)
                 except OSError as error:
                     answers.put(error)
                     continue
                 try:
-                    answer: socket.socket | OSError = netlink.open_socket()
-                except OSError as error:
+                    answer = make()
+                except Exception as error:
                     answer = error
                 try:
                     syscalls.setns(home, syscalls.Clone.NEWNET)
@@ -77,4 +84,4 @@ class Opener:
                 self._requests = None
             while not requests.empty():
                 if (request := requests.get()) is not None:
-                    request[1].put(reason)
+                    request[2].put(reason)

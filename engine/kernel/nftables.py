@@ -20,18 +20,20 @@ _LIBRARY: Final = "libnftables.so.1"
 _OUTPUT_JSON: Final = 1 << 4  # NFT_CTX_OUTPUT_JSON, nftables/libnftables.h
 _OUTPUT_HANDLE: Final = 1 << 3  # NFT_CTX_OUTPUT_HANDLE
 
-_NETLINK_NETFILTER: Final = 12
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
+NETLINK_NETFILTER: Final = 12
+BATCH_BEGIN, BATCH_END = 0x10, 0x11
+SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _GROUP: Final = 7  # NFNLGRP_NFTABLES
-_RULE_KINDS: Final = {_SUBSYSTEM << 8 | kind for kind in (0, 2, 3, 5, 6, 8)}  # NEW and DEL of TABLE, CHAIN, RULE
-_NEWSETELEM: Final = _SUBSYSTEM << 8 | 12
-_DELSETELEM: Final = _SUBSYSTEM << 8 | 14
+_RULE_KINDS: Final = {SUBSYSTEM << 8 | kind for kind in (0, 2, 3, 5, 6, 8)}  # NEW and DEL of TABLE, CHAIN, RULE
+_NEWSETELEM: Final = SUBSYSTEM << 8 | 12
+_GETSETELEM: Final = SUBSYSTEM << 8 | 13
+_DELSETELEM: Final = SUBSYSTEM << 8 | 14
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEM: Final = 1
-_SET_ELEM_KEY: Final = 1
+_SET_ELEM_KEY, _SET_ELEM_DATA = 1, 2
 _DATA_VALUE: Final = 1
 _NFGENMSG: Final = struct.Struct(">BBH")  # family, version, subsystem
+INET: Final = 1  # NFPROTO_INET
 BRIDGE: Final = 7  # NFPROTO_BRIDGE
 
 
@@ -92,45 +94,55 @@ class Nftables:
 
 
 class Elements:
-    """Puts elements into one set and takes them out. Threads take turns.
+    """Puts elements into one set or map and takes them out. Threads take turns.
 
-    ``key``: the set's fields one after another, each padded to 4 bytes: ifname 16, ether_addr 6 + 2, ipv4_addr 4.
+    ``key``, and ``value`` of a map: their fields one after another, each padded to 4 bytes: ifname 16, ether_addr 6 + 2, ipv4_addr 4,
+    inet_proto 1 + 3, inet_service 2 + 2.
     """
 
     def __init__(self, family: int, table: str, name: str) -> None:
-        self._sock = netlink.Socket(netlink.open_socket(_NETLINK_NETFILTER))
+        self._sock = netlink.Socket(netlink.open_socket(NETLINK_NETFILTER))
         self._family = family
         self._where = netlink.attribute(_ELEM_LIST_TABLE, _text(table)) + netlink.attribute(_ELEM_LIST_SET, _text(name))
 
-    def add(self, key: bytes) -> None:
-        """There already is fine. OSError with ENOENT when there is no such set."""
-        self._batch(_NEWSETELEM, netlink.CREATE, key, "add element")
+    def add(self, key: bytes, value: bytes = b"") -> None:
+        """There already is fine; with another value it is EEXIST. OSError with ENOENT when there is no such set."""
+        self._batch(_NEWSETELEM, netlink.CREATE, key, "add element", value)
 
     def delete(self, key: bytes) -> None:
-        """OSError with ENOENT when it, or the set, is not there."""
+        """OSError with ENOENT when it, or the set, is not there.
+
+        Asks first: a transaction that fails waits for a grace period of RCU (6 ms [m]), and most of what is deleted twice is gone.
+        """
+        self._sock.run([self._message(_GETSETELEM, 0, key, "find element")])
         self._batch(_DELSETELEM, 0, key, "delete element")
 
     def close(self) -> None:
         self._sock.close()
 
-    def _batch(self, kind: int, flags: int, key: bytes, what: str) -> None:
-        value = _nested(_SET_ELEM_KEY, netlink.attribute(_DATA_VALUE, key))
-        elements = _nested(_ELEM_LIST_ELEMENTS, _nested(_LIST_ELEM, value))
-        mark = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
+    def _batch(self, kind: int, flags: int, key: bytes, what: str, value: bytes = b"") -> None:
+        mark = _NFGENMSG.pack(0, 0, SUBSYSTEM)
         self._sock.run(
             [
-                netlink.Message(_BATCH_BEGIN, 0, mark, what, answered=False),
-                netlink.Message(kind, flags, _NFGENMSG.pack(self._family, 0, 0) + self._where + elements, what),
-                netlink.Message(_BATCH_END, 0, mark, what, answered=False),
+                netlink.Message(BATCH_BEGIN, 0, mark, what, answered=False),
+                self._message(kind, flags, key, what, value),
+                netlink.Message(BATCH_END, 0, mark, what, answered=False),
             ]
         )
+
+    def _message(self, kind: int, flags: int, key: bytes, what: str, value: bytes = b"") -> netlink.Message:
+        element = _nested(_SET_ELEM_KEY, netlink.attribute(_DATA_VALUE, key))
+        if value:
+            element += _nested(_SET_ELEM_DATA, netlink.attribute(_DATA_VALUE, value))
+        elements = _nested(_ELEM_LIST_ELEMENTS, _nested(_LIST_ELEM, element))
+        return netlink.Message(kind, flags, _NFGENMSG.pack(self._family, 0, 0) + self._where + elements, what)
 
 
 class Watch:
     """Readable when anybody changed nftables in this network namespace; for select(2) and event loops. nfnetlink multicast."""
 
     def __init__(self) -> None:
-        self._sock = netlink.open_socket(_NETLINK_NETFILTER)
+        self._sock = netlink.open_socket(NETLINK_NETFILTER)
         self._sock.setblocking(False)
         self._sock.bind((0, 1 << _GROUP - 1))
 

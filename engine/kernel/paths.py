@@ -19,6 +19,11 @@ def open_beneath(folder: int, path: str, flags: int) -> int:
     return syscalls.openat2(folder, path, flags, resolve=Resolve.BENEATH | Resolve.NO_SYMLINKS)
 
 
+def open_in_folder(folder: int, path: str, flags: int) -> int:
+    """For a folder that others write to: links are followed as long as they stay in it; a way out is an error (EXDEV)."""
+    return syscalls.openat2(folder, path, flags, resolve=Resolve.BENEATH | Resolve.NO_MAGICLINKS)
+
+
 def text_of(fd: int, limit: int) -> str:
     """What a regular file holds, its first ``limit`` bytes; "" for anything else. Opened with O_NONBLOCK: a fifo would never answer.
     Closes it."""

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from engine.kernel import capabilities, cgroups, mounts, namespaces, netlink, syscalls
+from engine.kernel import capabilities, cgroups, mounts, namespaces, netlink, project_quota, syscalls
 from engine.kernel.syscalls import Clone, Resolve
 
 OLDEST: Final = (5, 19)  # overlayfs on id-mapped layers
@@ -173,6 +173,12 @@ def _bridge(_folder: Path) -> str:
     return ""
 
 
+def _ipv6(_folder: Path) -> str:
+    if not Path("/proc/net/if_inet6").exists():
+        raise _Lacking("no network can have IPv6, for this kernel runs without", "Boot it without ipv6.disable=1, if tenants want IPv6")
+    return ""
+
+
 def _try_bridge() -> None:
     syscalls.unshare(Clone.NEWNET)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -195,6 +201,30 @@ def _proc(_folder: Path) -> str:
         if [path for path in hidden if path != "/proc/sys/fs/binfmt_misc"]
         else ""
     )
+
+
+def _sizes_of_volumes(folder: Path) -> str:
+    if project_quota.holds(folder):
+        return "by project quotas of the disk"
+    if not os.path.exists("/dev/loop-control"):
+        raise _Lacking(
+            "this kernel lends no loop devices", "Sizes of volumes and layers are refused; its administrator loads the module loop"
+        )
+    if not os.access("/usr/sbin/mkfs.ext4", os.X_OK):
+        raise _Lacking(
+            "mkfs.ext4 is not there", "Sizes of volumes and layers are refused; the administrator installs the package e2fsprogs"
+        )
+    return "each is a file with a file system of its own, for the disk is not mounted with prjquota"
+
+
+def _nfs(_folder: Path) -> str:
+    """Looked for, not tried: that would load the module of who has no use for it."""
+    if "\tnfs\n" not in Path("/proc/filesystems").read_text() and not _loadable("nfs"):
+        raise _Lacking(
+            "this kernel has no nfs: volumes on NFS servers are refused",
+            "If tenants want them, its administrator loads the module nfs, or boots a kernel that has it (Debian's own do)",
+        )
+    return ""
 
 
 def _raise_limits(_folder: Path) -> str:
@@ -221,12 +251,15 @@ _TRIALS: Final[tuple[tuple[str, bool, Callable[[Path], str]], ...]] = (
     ("user namespaces", True, _user_namespaces),
     ("network namespaces", True, _network_namespaces),
     ("bridge and veth", False, _bridge),
+    ("IPv6", False, _ipv6),
     ("overlay on id-mapped layers", True, _overlay),
     ("cgroups", True, _cgroups),
     ("seccomp", True, _seccomp),
     ("nftables", False, _nftables),  # its package is installed by ``up``
     ("/proc", False, _proc),
     ("limits", False, _raise_limits),
+    ("volumes and layers with a size", False, _sizes_of_volumes),
+    ("volumes on NFS servers", False, _nfs),
     ("AppArmor", False, _apparmor),
 )
 

@@ -34,6 +34,12 @@ def available_memory() -> float:
     return sizes["MemAvailable"] / sizes["MemTotal"]
 
 
+def resident_bytes() -> int:
+    """Of this process (proc_pid_statm(5))."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def kill(pidfd: int) -> None:
     """SIGKILL. Gone already is fine."""
     try:

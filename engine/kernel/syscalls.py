@@ -106,6 +106,7 @@ PR_CAP_AMBIENT_RAISE: Final = 2
 SECBIT_NO_SETUID_FIXUP: Final = 4  # linux/securebits.h
 
 MNT_DETACH: Final = 2
+RENAME_EXCHANGE: Final = 2  # linux/fs.h
 OPEN_TREE_CLONE: Final = 1  # linux/mount.h
 OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH: Final = 0x04
@@ -113,6 +114,7 @@ MOVE_MOUNT_T_SYMLINKS: Final = 0x10
 MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
 FSOPEN_CLOEXEC: Final = 1
 FSMOUNT_CLOEXEC: Final = 1
+FSCONFIG_SET_FLAG: Final = 0
 FSCONFIG_SET_STRING: Final = 1
 FSCONFIG_CMD_CREATE: Final = 6
 CLOSE_RANGE_CLOEXEC: Final = 4  # linux/close_range.h, Linux 5.11
@@ -122,12 +124,12 @@ LAST_FD: Final = 0xFFFF_FFFF
 
 # Numbers before 424 differ by architecture: asm/unistd_64.h and asm-generic/unistd.h
 _OLD: Final = {
-    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "bpf": 321, "rt_sigaction": 13},
-    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "bpf": 280, "rt_sigaction": 134},
+    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "bpf": 321, "rt_sigaction": 13, "sched_setattr": 314},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "bpf": 280, "rt_sigaction": 134, "sched_setattr": 274},
 }.get(platform.machine(), {})
 _NEW: Final = {
     "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "clone3": 435, "close_range": 436,
-    "openat2": 437, "mount_setattr": 442,
+    "openat2": 437, "mount_setattr": 442, "quotactl_fd": 443,
 }  # fmt: skip
 
 
@@ -194,8 +196,11 @@ _pivot_root = _raw("pivot_root", _str, _str)
 _seccomp = _raw("seccomp", _uint, _uint, _ptr)
 _bpf = _raw("bpf", _int, _ptr, _uint)
 _keyctl = _raw("keyctl", _int, _ptr)
+_sched_setattr = _raw("sched_setattr", _int, _str, _uint)
 _rt_sigaction = _raw("rt_sigaction", _int, _str, _ptr, _ulong)
 _mount = _wrapper("mount", _str, _str, _str, _ulong, _str)
+_quotactl_fd = _raw("quotactl_fd", _uint, _uint, _uint, _ptr)
+_renameat2 = _wrapper("renameat2", _int, _str, _int, _str, _uint)
 _umount2 = _wrapper("umount2", _str, _int)
 _unshare = _wrapper("unshare", _int)
 _setns = _wrapper("setns", _int, _int)
@@ -285,6 +290,17 @@ def pivot_root(new_root: str, put_old: str) -> None:
     _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
 
 
+def quotactl_fd(fd: int, command: int, number: int, words: bytearray) -> None:
+    """Of the file system that ``fd`` is in; ``words`` is the command's structure, in and out. quotactl_fd(2); Linux 5.14."""
+    buffer = (ctypes.c_char * len(words)).from_buffer(words)
+    _check(_quotactl_fd(fd, command, number, ctypes.addressof(buffer)), "quotactl_fd")
+
+
+def exchange(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:
+    """Each has the other's place, at once. renameat2(2), RENAME_EXCHANGE; Linux 3.15."""
+    _check(_renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE), "renameat2", os.fspath(one))
+
+
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_unshare(flags), "unshare")
@@ -352,6 +368,11 @@ def bpf(command: int, attributes: bytes) -> int:
 def reset_signal(number: int) -> None:
     """SIG_DFL, also for the two that libc keeps from its callers (32, 33). rt_sigaction(2)."""
     _check(_rt_sigaction(number, bytes(32), None, 8), "rt_sigaction")  # struct kernel_sigaction, all zero
+
+
+def sched_setattr(attributes: bytes) -> None:
+    """Of this thread; ``attributes``: struct sched_attr. sched_setattr(2)."""
+    _check(_sched_setattr(0, attributes, 0), "sched_setattr")
 
 
 def join_session_keyring() -> None:

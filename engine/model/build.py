@@ -16,7 +16,7 @@ DOCKERFILE = "Dockerfile"
 _ID = re.compile(r"[0-9a-f]{32}")
 MAX_SECRET = 500 * 1024  # bytes; BuildKit's limit
 MAX_WORDS = 128 << 10  # bytes of all arguments and labels together: they travel in one line of at most a MiB
-MAX_TEXT = 800 << 10  # bytes of all secrets together
+MAX_TEXT = 800 << 10  # bytes of all secrets and keys together
 NETWORKS = ("", "default", "bridge", "none")
 
 
@@ -32,6 +32,7 @@ class BuildRequest:
     args: dict[str, str | None] = field(default_factory=dict)  # None: the Dockerfile's own default
     labels: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)  # of RUN --mount=type=secret, by id: base64; in no history, layer or cache
+    ssh: dict[str, str] = field(default_factory=dict)  # private keys of RUN --mount=type=ssh, by id: base64, as secret
     target: str = ""
     platform: str = ""
     network: str = ""  # of RUN: "" and default = the tenant's bridge
@@ -64,10 +65,10 @@ def check_request(request: BuildRequest) -> None:
         raise InvalidArgument("a word of the build holds a zero byte")
     if len(json.dumps([request.args, request.labels])) > MAX_WORDS:
         raise InvalidArgument(f"arguments and labels of a build are larger than {MAX_WORDS} bytes, the limit of this host")
-    for name, value in request.secrets.items():
+    for name, value in (*request.secrets.items(), *request.ssh.items()):
         check_secret(name, value)
-    if sum(map(len, request.secrets.values())) > MAX_TEXT:
-        raise InvalidArgument(f"secrets of a build are larger than {MAX_TEXT} bytes, the limit of this host")
+    if sum(map(len, (*request.secrets.values(), *request.ssh.values()))) > MAX_TEXT:
+        raise InvalidArgument(f"secrets and keys of a build are larger than {MAX_TEXT} bytes, the limit of this host")
 
 
 def check_secret(name: str, value: str) -> bytes:

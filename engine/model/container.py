@@ -9,8 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from engine.errors import InvalidArgument
+from engine.model.bandwidth import Bandwidth, check_bandwidth
+from engine.model.network import DEFAULT, PORTS_MAX, EndpointSpec, EndpointState, PortBinding, check_endpoint, check_port
 from engine.model.resources import Resources
+from engine.model.rules import Rules, check_rules
 from engine.model.tenant import check_tenant_name
+from engine.model.volume import SIZE_MIN, MountSpec, check_mounts
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -115,7 +119,12 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
     stop_signal: str = "SIGTERM"
     stop_timeout_s: int = 10
-    network_mode: str = "bridge"  # "bridge" = the tenant's default bridge, "none", or "container:<id>"
+    # "bridge" = the tenant's default bridge, "user" = those of ``networks``, "none", "host" = the machine's, or "container:<id>"
+    network_mode: str = "bridge"
+    networks: tuple[EndpointSpec, ...] = ()  # at its create; of mode bridge: beside the default one, which may be named to say more of it
+    ports: tuple[PortBinding, ...] = ()  # at its create
+    rules: Rules = field(default_factory=Rules)  # may change, as the next one
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
     ipc_mode: str = ""  # "" or "private" = its own, "shareable" = others may join it, "none" = without /dev/shm, or "container:<id>"
     pid_mode: str = ""  # "" = its own, or "container:<id>"; the next one too
     uts_mode: str = ""
@@ -132,7 +141,10 @@ class ContainerSpec:
     device_rules: tuple[str, ...] = ()  # docker's --device-cgroup-rule: "c 10:229 rwm"
     cgroup_parent: str = ""  # below the tenant's own cgroup: "" = directly
     read_only_rootfs: bool = False
+    layer_size_bytes: int = 0  # what it may write beside its volumes; 0 = as much as the host allows
+    layer_size_is_part: bool = False  # nobody named it: it is a part of the tenant's quota, and a smaller ceiling of the host's counts
     tmpfs: dict[str, str] = field(default_factory=dict)  # path → mount options
+    mounts: tuple[MountSpec, ...] = ()  # volumes and folders of the host
     shm_size_bytes: int = 64 << 20
     extra_hosts: tuple[str, ...] = ()  # name:address
     dns: tuple[str, ...] = ()
@@ -188,10 +200,12 @@ class ContainerState:
     error: str = ""
     started_at_ns: int = 0  # unix time; 0 = never
     finished_at_ns: int = 0
-    ip_address: str = ""
+    ip_address: str = ""  # of the tenant's default bridge; these four are "" elsewhere
     prefix_len: int = 0
     gateway: str = ""
     mac_address: str = ""
+    endpoints: tuple[EndpointState, ...] | None = None  # None: those of the spec, which have not changed, and it has not run
+    ports: tuple[PortBinding, ...] | None = None  # None: as in the spec; those of one that runs have host_port filled in
 
     @property
     def has_process(self) -> bool:
@@ -216,6 +230,22 @@ def check_name(name: str) -> str:
     return name
 
 
+def endpoints_of(spec: ContainerSpec) -> tuple[EndpointSpec, ...]:
+    """The networks that a container is made in, the default bridge first."""
+    if spec.network_mode == "user":
+        return spec.networks
+    if spec.network_mode != "bridge":
+        return ()
+    default = [each for each in spec.networks if each.network_id == DEFAULT] or [EndpointSpec()]
+    return (*default, *(each for each in spec.networks if each.network_id != DEFAULT))
+
+
+def check_layer_size(size: int) -> int:
+    if 0 < size < SIZE_MIN:
+        raise InvalidArgument(f"invalid size: {size} bytes: a container's writable layer has at least {SIZE_MIN >> 20} MiB")
+    return size
+
+
 def check_spec(spec: ContainerSpec) -> None:
     """What the engine does not take on trust from a message: whatever becomes a path, or would start nothing."""
     check_tenant_name(spec.tenant)
@@ -229,6 +259,15 @@ def check_spec(spec: ContainerSpec) -> None:
     for text in (spec.hostname, spec.domainname):
         if len(text.encode()) > HOST_NAME_MAX or any(char < "!" for char in text):
             raise InvalidArgument(f"invalid host name {text!r}: at most {HOST_NAME_MAX} bytes, no spaces, no control characters")
+    for endpoint in spec.networks:
+        check_endpoint(endpoint)
+    if len(spec.ports) > PORTS_MAX:
+        raise InvalidArgument(f"too many published ports: {len(spec.ports)}, and at most {PORTS_MAX}")
+    for port in spec.ports:
+        check_port(port)
+    check_layer_size(spec.layer_size_bytes)
+    check_rules(spec.rules)
+    check_bandwidth(spec.bandwidth)
     for path in spec.tmpfs:
         place = posixpath.normpath(path)
         if "\0" in path or not path.startswith("/"):
@@ -237,3 +276,4 @@ def check_spec(spec: ContainerSpec) -> None:
             raise InvalidArgument("invalid specification: destination can't be '/'")
         if place.lstrip("/") in ("proc", "sys", "dev") or place.lstrip("/").startswith("proc/"):
             raise InvalidArgument(f"{path!r} cannot be mounted because the container's own /{place.lstrip('/').partition('/')[0]} is there")
+    check_mounts(spec.mounts)

@@ -16,12 +16,15 @@ class EventKind(StrEnum):
     EXEC_EXITED = "exec.exited"
     IMAGE_ADDED = "image.added"
     IMAGE_REMOVED = "image.removed"
+    VOLUME_ADDED = "volume.added"  # in the inventory alone: whoever makes one is answered
+    NETWORK_ADDED = "network.added"  # likewise
+    TRAFFIC_COUNTED = "traffic.counted"  # of the whole host, on queue ``panel`` alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """``state`` is a ContainerState as JSON for container kinds, an ImageRecord with ``refs`` for image kinds, and for exec's an
-    ExecState, whose id is the object's.
+    """``state`` is a ContainerState as JSON for container kinds, an ImageRecord with ``refs`` for image kinds, a VolumeSpec
+    for volumes, a NetworkSpec for networks, and for exec's an ExecState, whose id is the object's; a Traffic of no tenant for traffic.
     """
 
     kind: EventKind

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from engine.errors import InvalidArgument
+from engine.model.bandwidth import Bandwidth
 from engine.model.resources import Resources
 
 IDS_PER_TENANT = 65536
@@ -22,6 +23,8 @@ class TenantHost:
     subnet: str  # of the default bridge, e.g. 10.128.0.0/20
     limits: Resources = field(default_factory=Resources)  # the wall: the tenant's cgroup
     force_no_new_privileges: bool = False
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)  # of all its networks together, beyond what stays in them
+    log_bytes: int = 0  # of output that is kept of all its containers together; 0 = the ceiling's
 
 
 def check_tenant_name(name: str) -> str:

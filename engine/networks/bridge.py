@@ -1,6 +1,7 @@
-"""A tenant's default bridge: made at its first container, an address of the subnet for the gateway, no IPv6, no way around.
+"""Bridges in the kernel: made at the first container of a network, with the gateway's addresses, no way around.
 
-Names: <instance>b<tenant number>, at most 15 characters. The kernel is the only record of which bridges exist.
+Names: <instance>b<tenant number> of a tenant's default bridge, <instance>bn<number> of a network that a tenant made; at most 15 characters.
+The kernel is the only record of which bridges exist.
 """
 
 from __future__ import annotations
@@ -12,47 +13,60 @@ import socket
 from pathlib import Path
 
 from engine.kernel import links, netlink
-from engine.model.tenant import TenantHost
 from engine.networks import ipam
-from engine.networks.firewall import Bridge
+from engine.networks.bridged import Bridged
 
 _SYSCTL = Path("/proc/sys/net")
 _MTU_DEFAULT = 1500
+# route_localnet: a port published on 127.0.0.1 leads here; the firewall lets nobody else use it.
 # arp_ignore: the host answers on a bridge for that bridge's address alone, not for each address it has elsewhere.
-_SETTINGS = {"ipv4/conf/{}/arp_ignore": "1", "ipv4/conf/{}/rp_filter": "1", "ipv6/conf/{}/disable_ipv6": "1"}
+_SETTINGS = {
+    "ipv4/conf/{}/route_localnet": "1",
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/rp_filter": "1",
+}
+_WITHOUT_IPV6 = {"ipv6/conf/{}/disable_ipv6": "1"}
+_WITH_IPV6 = {
+    "ipv6/conf/{}/accept_ra": "0",
+    "ipv6/conf/{}/addr_gen_mode": "1",  # none but those that it is given
+    "ipv6/conf/{}/disable_ipv6": "0",
+}
+_LINK_LOCAL = "fe80::1"  # moby's: whom the host asks for neighbours by
 
 
-def bridge_of(instance: str, tenant: TenantHost) -> Bridge:
-    return Bridge(f"{instance}b{tenant.number}", tenant.subnet)
+def create(bridge: Bridged) -> None:
+    """Takes over one that was left half made. OSError otherwise; one process at a time, under the lock of the networks.
 
-
-def create(tenant: TenantHost, bridge: Bridge) -> None:
-    """Takes over one that was left half made. OSError otherwise; one process at a time, under the lock of the networks."""
-    gateway = ipam.gateway(tenant.subnet)
+    It goes up last: a bridge that is up is complete.
+    """
     try:
-        index = links.add_bridge(bridge.name, mac=ipam.mac_address(gateway), mtu=uplink_mtu())
+        index = links.add_bridge(bridge.link, mac=ipam.mac_address(bridge.gateway), mtu=bridge.mtu or uplink_mtu())
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
-        index = socket.if_nametoindex(bridge.name)
-    for name, value in _SETTINGS.items():
+        index = socket.if_nametoindex(bridge.link)
+    for name, value in {**_SETTINGS, **(_WITH_IPV6 if bridge.ipv6_pool else _WITHOUT_IPV6)}.items():
         try:
-            (_SYSCTL / name.format(bridge.name)).write_text(value)
+            (_SYSCTL / name.format(bridge.link)).write_text(value)
         except FileNotFoundError:
             pass  # a kernel without IPv6
-    links.open_bridge(index, address=gateway, prefix=ipam.prefix_length(tenant.subnet))
+    if bridge.ipv6_pool:
+        given = ((bridge.ipv6_pool.gateway, ipam.prefix_length(bridge.ipv6_pool.subnet)), (_LINK_LOCAL, 64))
+        with netlink.Socket() as sock:
+            sock.run([netlink.add_address(index, address, prefix, replace=True) for address, prefix in given])
+    links.open_bridge(index, address=bridge.gateway, prefix=ipam.prefix_length(bridge.subnet))
 
 
-def existing(instance: str) -> list[Bridge]:
-    """The bridges of the instance with their subnets, as the kernel has them."""
-    found = []
-    for network in netlink.ipv4_addresses():
+def existing(instance: str) -> dict[str, str]:
+    """The bridges of the instance with their IPv4 subnets, as the kernel has them: {link: subnet}."""
+    found = {}
+    for network in netlink.addresses():
         try:
             name = socket.if_indextoname(network.link)
         except OSError:
             continue  # gone meanwhile
-        if re.fullmatch(rf"{instance}b\d+", name):
-            found.append(Bridge(name, str(ipaddress.IPv4Interface((network.address, network.prefix)).network)))
+        if re.fullmatch(rf"{instance}bn?\d+", name):
+            found[name] = str(ipaddress.IPv4Interface((network.address, network.prefix)).network)
     return found
 
 
@@ -66,8 +80,8 @@ def delete(name: str) -> None:
 
 
 def links_of(instance: str) -> list[str]:
-    """Every bridge and host end of a veth of the instance."""
-    return [name for _, name in socket.if_nameindex() if re.fullmatch(rf"{instance}(b\d+|v[0-9a-f]+)", name)]
+    """Every bridge, host end of a veth and ifb of the instance."""
+    return [name for _, name in socket.if_nameindex() if re.fullmatch(rf"{instance}(bn?\d+|[vi][0-9a-f]+)", name)]
 
 
 def uplink_mtu() -> int:

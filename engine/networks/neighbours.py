@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.kernel.nftables import Nftables
 
-_FAMILIES = ("ip", "inet")
+_FAMILIES = ("ip", "ip6", "inet")
 
 
 def accept_forwarding(nft: Nftables, instance: str) -> list[str]:

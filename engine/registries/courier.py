@@ -9,7 +9,8 @@
     tags       –                       ok: {"tags"}
     exists     digest                  ok: {"exists"}
     mount      digest, mounts          ok: {"from"}: the repository it was taken over from, or ""
-    upload     digest, size, mounts    data → the blob's file; ok: {"how", "from"}
+    upload     digest, size, mounts    data → the blob's file; ok: {"how", "from"}. Without a digest the file is still being written:
+                                       line → {"size"} now and then, and {"size", "digest"} when it is whole
     put        reference, media_type   data → the manifest's file; ok: {}
     login      –                       ok: {"identity_token"}
 
@@ -21,10 +22,12 @@ for one registry, and whose bytes root hashes again. The session's end of file e
 from __future__ import annotations
 
 import email.utils
+import errno
 import http.client
 import io
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -253,7 +256,9 @@ class _Session:
         def tell(sent: int) -> None:
             self._say({"sent": sent})
 
-        return dict(upload(self._registry(), Upload(self._asked.repository, words["digest"], words["size"], data, words["mounts"], tell)))
+        more = None if words["digest"] else _Growing(self._lines.line).more
+        job = Upload(self._asked.repository, words["digest"], words["size"], data, words["mounts"], tell, more)
+        return dict(upload(self._registry(), job))
 
     def _mount(self, words: dict[str, Any], data: int) -> dict[str, Any]:
         return {"from": mount(self._registry(), Upload(self._asked.repository, words["digest"], 0, data, words["mounts"]))}
@@ -269,6 +274,23 @@ class _Session:
         answer.read(MAX_DOCUMENT)
         answer.close()
         return {"identity_token": registry.authorizer.refresh_token}
+
+
+class _Growing:
+    """What its asker says of a file while it writes it, on the question's line: {"size"} so far, at last {"size", "digest"}."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._digest, self._size = "", 0
+
+    def more(self, wait: bool) -> tuple[str, int]:
+        while not self._digest and (wait or select.select([self._line], [], [], 0)[0]):
+            message = protocol.receive(self._line)
+            if message is None:
+                raise OSError(errno.EPIPE, "nobody writes the blob any more")
+            self._size, self._digest = int(message[0]["size"]), str(message[0].get("digest", ""))
+            wait = False
+        return self._digest, self._size
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import fcntl
 import os
 import select
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,9 +23,8 @@ from engine.registries.auth import Credentials
 from engine.registries.reach import Reach
 from engine.registries.settings import MAX_DOCUMENT
 from engine.runtime import protocol
-from engine.runtime.code import HOME
+from engine.runtime.helper import Helper
 
-_END_S: Final = 5.0
 _PIPE: Final = 1 << 20  # bytes between courier and us
 _ENDED: Final = "the connection to the registry was given up"
 
@@ -38,9 +36,7 @@ class Desk:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._lock = threading.Lock()
-        self._courier: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._helper = Helper("engine.registries.courier", {}, bare=True)
 
     def session(self, domain: str, repository: str, credentials: Credentials, reach: Reach, *, push: bool = False) -> Session:
         """To be closed. Nothing is asked yet. Raises Unavailable."""
@@ -71,46 +67,13 @@ class Desk:
         return Session(ours)
 
     def close(self) -> None:
-        with self._lock:
-            self._close()
+        self._helper.close()
 
     def _hand_over(self, words: dict[str, Any], fd: int) -> None:
-        with self._lock:
-            try:
-                protocol.send(self._line(), words, (fd,))
-            except OSError:  # it was killed: the next one does it
-                self._close()
-                try:
-                    protocol.send(self._line(), words, (fd,))
-                except OSError as error:
-                    raise errors.Unavailable(f"the host cannot speak to registries just now: {error.strerror}") from error
-
-    def _line(self) -> socket.socket:
-        if self._socket is None:
-            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with its:
-                self._courier = subprocess.Popen(
-                    [sys.executable, "-S", "-m", "engine.registries.courier", str(its.fileno())],
-                    pass_fds=[its.fileno()],
-                    env={"PYTHONPATH": str(HOME), "PATH": os.defpath, "LANG": "C.UTF-8"},
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            self._socket = ours
-        return self._socket
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._courier is not None:
-            try:
-                self._courier.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                self._courier.kill()
-                self._courier.wait()
-            self._courier = None
+        try:
+            self._helper.send(words, (fd,))
+        except OSError as error:
+            raise errors.Unavailable(f"the host cannot speak to registries just now: {error.strerror}") from error
 
 
 class Session:
@@ -163,6 +126,19 @@ class Session:
         """``file`` is read at its offsets. {"how": "exists" | "mounted" | "pushed", "from"}. ``tell`` hears {"sent": bytes}, {"wait"}."""
         return dict(self._ask({"op": "upload", "digest": digest, "size": size, "mounts": list(mounts)}, file, tell))
 
+    def upload_growing(self, file: int, grow: Callable[[Growth], None], tell: Tell) -> dict[str, str]:
+        """Of a ``file`` that ``grow`` writes meanwhile, in another thread. What ``grow`` raises is raised here."""
+        with self.begin({"op": "upload", "digest": "", "size": 0, "mounts": []}, file) as line, ThreadPoolExecutor(1, "grow") as pool:
+            growing = pool.submit(_grow, grow, line)
+            try:
+                return dict(finish(line, tell))
+            except errors.EngineError as error:
+                line.shutdown(socket.SHUT_RDWR)
+                failed = growing.exception()
+                if failed is not None and not isinstance(failed, ConnectionError):  # else it only was not listened to any more
+                    raise failed from error
+                raise
+
     def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
         with os.fdopen(os.memfd_create("manifest"), "wb", buffering=0) as file:
             file.write(data)
@@ -190,6 +166,28 @@ class Session:
                 ours.close()
                 raise errors.Unavailable(_ENDED) from None
         return ours
+
+
+class Growth:
+    """Tells the courier how far a file has grown. Who is not listened to just now says it again later."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+
+    def now(self, size: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            protocol.send(self._line, {"size": size}, flags=socket.MSG_DONTWAIT)
+
+    def whole(self, size: int, digest: str) -> None:
+        protocol.send(self._line, {"size": size, "digest": digest})
+
+
+def _grow(grow: Callable[[Growth], None], line: socket.socket) -> None:
+    try:
+        grow(Growth(line))
+    except BaseException:
+        line.shutdown(socket.SHUT_RDWR)  # the courier waits for no more
+        raise
 
 
 class Blob(Readable):
@@ -250,10 +248,15 @@ def finish(line: socket.socket, tell: Tell) -> dict[str, Any]:
 
 
 def _next(line: socket.socket) -> dict[str, Any]:
+    """Whoever ends before it has read all that we said resets the line, and the kernel tells of that before what it said (unix(7))."""
+    message = None
     try:
-        message = protocol.receive(line)
+        try:
+            message = protocol.receive(line)
+        except ConnectionResetError:
+            message = protocol.receive(line)
     except OSError:
-        message = None
+        pass
     return message[0] if message is not None else {"error": errors.Unavailable(_ENDED).to_json()}
 
 

@@ -11,11 +11,11 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from isal import igzip
 
@@ -30,7 +30,7 @@ from engine.images.unpack import explain
 from engine.model.image import ImageRecord
 from engine.model.reference import Reference
 from engine.registries import words
-from engine.registries.desk import Session
+from engine.registries.desk import Growth, Session
 from engine.registries.manifests import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, MANIFESTS, Descriptor, Document
 from engine.registries.origins import Origin, Origins
 from engine.registries.words import Line
@@ -210,14 +210,12 @@ class Push:
                     return Descriptor(_docker_type(origin.media_type), origin.digest, origin.size)
             if (mounted := self._mount(image, layer, origins)) is not None:
                 return mounted
-            layer.descriptor = self._compress(layer, file)
-            path = file
-        else:
-            path = self._store.content.path(layer.digits)
+            return self._compress(layer, file)
         descriptor = layer.descriptor
         mounts = [path for origin in origins if origin.digest == descriptor.digest for path in origin.in_registry(image.reference.domain)]
-        with path.open("rb") as blob:
-            self._upload(layer, descriptor, blob, mounts)
+        with self._store.content.path(layer.digits).open("rb") as blob:
+            upload = self._session.upload(descriptor.digest, descriptor.size, blob.fileno(), mounts, self._teller(layer, descriptor.size))
+        self._lines.put(words.status(_said(upload), layer.short))
         return descriptor
 
     def _mount(self, image: _Image, layer: _Layer, origins: Sequence[Origin]) -> Descriptor | None:
@@ -229,33 +227,40 @@ class Push:
                 return Descriptor(_docker_type(origin.media_type), origin.digest, origin.size)
         return None
 
-    def _upload(self, layer: _Layer, descriptor: Descriptor, blob: BinaryIO, mounts: Sequence[str]) -> None:
+    def _teller(self, layer: _Layer, total: int) -> Callable[[dict[str, Any]], None]:
         def tell(message: dict[str, Any]) -> None:
             if "sent" in message:
-                self._lines.put(progress("Pushing", layer.short, int(message["sent"]), descriptor.size))
+                self._lines.put(progress("Pushing", layer.short, int(message["sent"]), total))
             elif "wait" in message:
                 self._lines.put(words.retrying(float(message["wait"]), layer.short))
 
-        outcome = self._session.upload(descriptor.digest, descriptor.size, blob.fileno(), mounts, tell)
-        said = {"exists": "Layer already exists", "mounted": f"Mounted from {outcome['from']}"}.get(outcome["how"], "Pushed")
-        self._lines.put(words.status(said, layer.short))
+        return tell
 
     def _compress(self, layer: _Layer, file: Path) -> Descriptor:
-        """The plain tar as gzip, without a time or name in its head: the same layer gives the same bytes."""
-        digest, size = hashlib.sha256(), 0
-        try:
-            with self._store.content.path(layer.digits).open("rb", buffering=0) as source, file.open("xb", buffering=0) as out:
-                sink = _Hashing(out, digest)
-                packed: Any = igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=sink, mtime=0)  # type: ignore[no-untyped-call]
-                with packed:
-                    for data in decompressed(chunks(source)):
-                        if self._cancelled.is_set():
-                            raise Unavailable(_CANCELLED)
-                        packed.write(data)
-                size = sink.size
-        except OSError as error:
-            raise explain(error, f"compress layer {layer.short}") from error
-        return Descriptor(DOCKER_LAYER, f"sha256:{digest.hexdigest()}", size)
+        """The plain tar as gzip, sent while it is made. Without a time or name in its head: the same layer gives the same bytes."""
+        plain = self._store.content.path(layer.digits)
+        with file.open("xb", buffering=0) as out, file.open("rb", buffering=0) as blob:
+            sink = _Hashing(out)
+
+            def grow(growth: Growth) -> None:
+                try:
+                    with plain.open("rb", buffering=0) as source:
+                        packed: Any = igzip.IGzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=sink, mtime=0)  # type: ignore[no-untyped-call]
+                        with packed:
+                            for data in decompressed(chunks(source)):
+                                if self._cancelled.is_set():
+                                    raise Unavailable(_CANCELLED)
+                                packed.write(data)
+                                growth.now(sink.size)
+                except ConnectionError:
+                    raise
+                except OSError as error:
+                    raise explain(error, f"compress layer {layer.short}") from error
+                growth.whole(sink.size, sink.digest)
+
+            upload = self._session.upload_growing(blob.fileno(), grow, self._teller(layer, plain.stat().st_size))
+        self._lines.put(words.status(_said(upload), layer.short))
+        return Descriptor(DOCKER_LAYER, sink.digest, sink.size)
 
     def _send_rest(self, image: _Image) -> bytes:
         """Config and manifest: the manifest's bytes."""
@@ -289,11 +294,15 @@ class Push:
 class _Hashing:
     """A file to write to that knows what was written."""
 
-    def __init__(self, out: Any, digest: Any) -> None:
-        self._out, self._digest, self.size = out, digest, 0
+    def __init__(self, out: Any) -> None:
+        self._out, self._hash, self.size = out, hashlib.sha256(), 0
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
 
     def write(self, data: bytes) -> int:
-        self._digest.update(data)
+        self._hash.update(data)
         view = memoryview(data)
         while view:
             view = view[self._out.write(view) :]
@@ -302,6 +311,10 @@ class _Hashing:
 
     def flush(self) -> None:
         pass
+
+
+def _said(upload: Mapping[str, str]) -> str:
+    return {"exists": "Layer already exists", "mounted": f"Mounted from {upload['from']}"}.get(upload["how"], "Pushed")
 
 
 def _docker_type(media_type: str) -> str:

@@ -21,7 +21,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Services of clouds that tell a machine its secrets, as far as they are not link-local anyway.
-_METADATA: Final = tuple(map(ipaddress.ip_network, ("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::/32")))
+_METADATA: Final = tuple(
+    map(ipaddress.ip_network, ("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::/32", "fd20:ce::/64", "fd00:c1::/64"))
+)
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -31,7 +33,7 @@ class Reach:
 
     allowed: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
-    own: str = ""
+    own: tuple[str, ...] = ()
     _networks: tuple[Network, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,10 +42,10 @@ class Reach:
 
     @classmethod
     def from_words(cls, words: dict[str, Any]) -> Self:
-        return cls(tuple(words["allowed"]), tuple(words["closed"]), str(words["own"]))
+        return cls(tuple(words["allowed"]), tuple(words["closed"]), tuple(words["own"]))
 
     def to_words(self) -> dict[str, Any]:
-        return {"allowed": list(self.allowed), "closed": list(self.closed), "own": self.own}
+        return {"allowed": list(self.allowed), "closed": list(self.closed), "own": list(self.own)}
 
     def check(self, host: str, port: int, found: str) -> None:
         """PermissionDenied unless ``found``, an address that ``host`` means, may be dialled."""
@@ -68,7 +70,7 @@ class Reach:
             return "no address of a machine"
         if is_local(address):
             return "this machine itself"
-        if self.own and address in ipaddress.ip_network(self.own):
+        if any(address in ipaddress.ip_network(network) for network in self.own):
             return ""
         if any(address in ipaddress.ip_network(network) for network in self.closed):
             return "in a network of other tenants"

@@ -12,6 +12,7 @@ from engine.images.imageconfig import parse_config
 from engine.images.store import ImageStore
 from engine.images.streams import capped, chunks
 from engine.model.reference import Reference
+from engine.networks import Networks
 from engine.registries import words
 from engine.registries.auth import NOBODY, Credentials
 from engine.registries.desk import Desk, Session
@@ -47,8 +48,8 @@ class Recorded:
 
 
 class Registries:
-    def __init__(self, config: EngineConfig, tenants: Tenants, images: ImageStore) -> None:
-        self._config, self._tenants, self._images = config, tenants, images
+    def __init__(self, config: EngineConfig, tenants: Tenants, images: ImageStore, networks: Networks) -> None:
+        self._config, self._tenants, self._images, self._networks = config, tenants, images, networks
         self._desk = Desk(config)
         self._fetches = Fetches()
 
@@ -102,9 +103,13 @@ class Registries:
         return self._desk.session(reference.domain, reference.path, credentials, self._reach(tenant), push=push)
 
     def _reach(self, tenant: str) -> Reach:
-        """The tenant's own network is within it: a registry may run there. All other networks of any instance here are not."""
-        closed = tuple(str(subnet) for claim in Claims().all().values() for subnet in claim["subnets"])
-        return Reach(RegistryConfig.from_environment().allowed, closed, self._tenants.get(tenant).subnet)
+        """The tenant's own networks are within it: a registry may run there. All others of this instance, and what any claims, are not."""
+        claims, own = Claims(), [self._tenants.get(tenant).subnet]
+        closed = [str(network) for version in (4, 6) for network in claims.everyones(version)]
+        for spec in self._networks.specs():
+            given = [pool.subnet for pool in (spec.pool, spec.ipv6_pool) if pool is not None]
+            (own if spec.tenant == tenant else closed).extend(given)
+        return Reach(RegistryConfig.from_environment().allowed, tuple(closed), tuple(own))
 
 
 class _EveryTag:

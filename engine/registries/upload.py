@@ -23,7 +23,8 @@ _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
 
 
 class Upload(NamedTuple):
-    """``file`` is read from its beginning; ``tell`` hears how many bytes have gone."""
+    """``file`` is read from its beginning; ``tell`` hears how many bytes have gone. Of one that is still written ``digest`` is empty and
+    ``size`` what is there; ``more`` returns both anew, and waits for that if it is told to."""
 
     repository: str
     digest: str
@@ -31,17 +32,18 @@ class Upload(NamedTuple):
     file: int
     mounts: Sequence[str] = ()
     tell: Callable[[int], None] = lambda _sent: None
+    more: Callable[[bool], tuple[str, int]] | None = None
 
 
 def upload(registry: Registry, job: Upload) -> dict[str, str]:
     """{"how": "exists" | "mounted" | "pushed", "from": repository it was mounted from}."""
-    if exists(registry, job.repository, job.digest, push=True):
+    if job.digest and exists(registry, job.repository, job.digest, push=True):
         return {"how": "exists", "from": ""}
-    source, session = _try_mounts(registry, job)
+    source, session = _try_mounts(registry, job) if job.digest else ("", "")
     if source:
         return {"how": "mounted", "from": source}
-    _Sending(registry, job, session).run()
-    return {"how": "pushed", "from": ""}
+    is_sent = _Sending(registry, job, session).run()
+    return {"how": "pushed" if is_sent else "exists", "from": ""}
 
 
 def mount(registry: Registry, job: Upload) -> str:
@@ -105,18 +107,27 @@ def _begin(registry: Registry, job: Upload, mount: str = "") -> Answer:
     return registry.call("POST", where, scopes=scopes, expect=(201, 202) if mount else (202,))
 
 
+class _IsThere(Exception):
+    """The registry has the blob, as was seen when its digest was known."""
+
+
 class _Sending:
     def __init__(self, registry: Registry, job: Upload, session: str) -> None:
         self._registry, self._job = registry, job
         self._session, self._sent = session, 0
+        self._digest, self._there = job.digest, job.size
         self._chunk = CHUNK
 
-    def run(self) -> None:
+    def run(self) -> bool:
+        """False: the registry has it already, which was seen when its digest was known and much was left to send."""
         failures, best = 0, 0
         while True:
             try:
-                self._go_on()
-                return
+                return self._go_on()
+            except _IsThere:
+                if self._session:
+                    _drop(self._registry, self._job, self._session)
+                return False
             except Broken as broken:
                 error: Exception = Unavailable(broken.message)
             except EngineError as refused:
@@ -130,29 +141,46 @@ class _Sending:
             self._registry.wait(failures - 1)
             self._find_out()
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> bool:
         job = self._job
-        if not self._session:
-            answer = _begin(self._registry, job)
-            self._follow(answer)
-            self._chunk = max(CHUNK, _number(answer.header("OCI-Chunk-Min-Length")))
-        if job.size <= _SMALL:
-            self._finish(Bytes(os.pread(job.file, job.size, 0)))
-            return
-        while self._sent < job.size:
-            part = _Part(job, self._sent, min(self._chunk, job.size - self._sent))
+        while self._await_chunk():
+            self._ensure_session()
+            if self._digest and self._there <= _SMALL and not self._sent:
+                return self._finish(Bytes(os.pread(job.file, self._there, 0)))
+            part = _Part(job, self._sent, min(self._chunk, self._there - self._sent))
             headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{part.start}-{part.start + part.size - 1}"}
             answer = self._call("PATCH", self._session, (202, 204), headers, part)
             self._sent = part.start + part.size
             self._follow(answer)
-        self._finish(Bytes(b""))
+        self._ensure_session()
+        return self._finish(Bytes(b""))
 
-    def _finish(self, body: Bytes) -> None:
-        """``PUT`` with the digest; a registry that saw other bytes refuses it."""
+    def _ensure_session(self) -> None:
+        if not self._session:
+            answer = _begin(self._registry, self._job)
+            self._follow(answer)
+            self._chunk = max(CHUNK, _number(answer.header("OCI-Chunk-Min-Length")))
+            self._await_chunk()
+
+    def _await_chunk(self) -> bool:
+        """Until a chunk may be read, or the rest; False: all has gone. _IsThere: the digest tells that nothing more need go."""
+        while not self._digest and self._job.more is not None:
+            has_chunk = self._there >= self._sent + self._chunk
+            self._digest, self._there = self._job.more(not has_chunk)
+            saves = self._digest and (not self._sent or self._there - self._sent > self._chunk)
+            if saves and exists(self._registry, self._job.repository, self._digest, push=True):
+                raise _IsThere
+            if has_chunk:
+                break
+        return self._sent < self._there
+
+    def _finish(self, body: Bytes) -> bool:
+        """``PUT`` with the digest; a registry that saw other bytes refuses it. True, for ``run``."""
         mark = "&" if urlsplit(self._session).query else "?"
         headers = {"Content-Type": "application/octet-stream"}
-        answer = self._call("PUT", f"{self._session}{mark}digest={quote(self._job.digest)}", (201, 204), headers, body)
+        answer = self._call("PUT", f"{self._session}{mark}digest={quote(self._digest)}", (201, 204), headers, body)
         answer.close()
+        return True
 
     def _find_out(self) -> None:
         """How much of it is there. A session that is not known any more begins again."""
@@ -165,7 +193,7 @@ class _Sending:
             self._session, self._sent = "", 0
             return
         there = int(found[1]) + 1
-        self._sent = there if 1 < there <= self._job.size else 0
+        self._sent = there if 1 < there <= self._there else 0
         self._follow(answer)
 
     def _call(

@@ -18,7 +18,9 @@ from typing import Any, Final
 from engine import errors
 from engine.config import EngineConfig
 from engine.model.container import LogPolicy
+from engine.model.nfs import spelled
 from engine.runtime import code, protocol
+from engine.runtime.shares import LIMIT_S
 
 ANSWER_TIMEOUT_S: Final = 30.0
 START_TIMEOUT_S: Final = 60.0  # of foster, keeper, launcher and logger together; an emulated machine needs it
@@ -202,10 +204,10 @@ class Launch:
 
 
 @contextmanager
-def launch(engine: EngineConfig, *, target: int = -1, **words: Any) -> Iterator[Launch]:
+def launch(engine: EngineConfig, *, target: int = -1, shares: Sequence[int] = (), **words: Any) -> Iterator[Launch]:
     """Makes the container's process; leaving the block without ``start`` kills it, and nothing is left. ``words``: ``_launch_words``.
 
-    ``target``: the pidfd of a container whose namespaces the config joins.
+    ``target``: the pidfd of a container whose namespaces the config joins. ``shares``: the mounts of its NFS volumes, in its order.
 
     A launcher that was killed is started again within milliseconds, so it is asked again for a while; only what failed before
     a process existed is repeated.
@@ -215,7 +217,7 @@ def launch(engine: EngineConfig, *, target: int = -1, **words: Any) -> Iterator[
     while True:
         sock = _reach_launcher(engine, deadline)
         try:
-            answer, _fds = protocol.ask(sock, "launch", (target,) if target >= 0 else (), **asked)
+            answer, _fds = protocol.ask(sock, "launch", (*((target,) if target >= 0 else ()), *shares), **asked)
             break
         except errors.Unavailable:
             sock.close()
@@ -281,6 +283,32 @@ def discard(engine: EngineConfig, container_id: str) -> None:
     """Returns when none made ahead is left. A launcher that is away took its own along."""
     with suppress(errors.Unavailable), protocol.connect(engine.launcher_socket, timeout_s=ANSWER_TIMEOUT_S) as sock:
         protocol.ask(sock, "discard", id=container_id)
+
+
+def drop_memory(engine: EngineConfig, place: str) -> None:
+    """The tmpfs that the launcher has mounted there. Unavailable."""
+    with protocol.connect(engine.launcher_socket, timeout_s=ANSWER_TIMEOUT_S) as sock:
+        protocol.ask(sock, "drop_memory", place=place)
+
+
+@contextmanager
+def mounted_shares(engine: EngineConfig, *, uid_start: int, shares: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+    """Detached mounts, which are to be launched with before the block ends (engine.runtime.shares). Unavailable without an answer."""
+    with _reach_launcher(engine, time.monotonic() + RETRY_FOR_S) as sock:
+        sock.settimeout(LIMIT_S + ANSWER_TIMEOUT_S)
+        began = time.monotonic()
+        try:
+            _ok, fds = protocol.ask(sock, "mount_nfs", uid_start=uid_start, shares=list(shares))
+        except errors.Unavailable:
+            if time.monotonic() - began < LIMIT_S - 1:
+                raise
+            names = ", ".join(dict.fromkeys(spelled(share["address"], share["path"]) for share in shares))
+            raise errors.Unavailable(f"{names}: the NFS server does not answer: nothing came for {LIMIT_S} s") from None
+        try:
+            yield fds
+        finally:
+            for fd in fds:
+                os.close(fd)
 
 
 def join(engine: EngineConfig, pidfd: int, **words: Any) -> tuple[dict[str, Any], dict[str, int]]:

@@ -12,7 +12,6 @@ shows a zombie's exit code, or remembers it (Linux 6.15), and says 137 where it 
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
@@ -24,8 +23,8 @@ from collections.abc import Iterable
 
 from engine.config import EngineConfig
 from engine.disk import read_json
-from engine.kernel import mounts, processes, syscalls
-from engine.runtime import keeper
+from engine.kernel import mounts, processes, scheduling, syscalls
+from engine.runtime import keeper, lock
 from engine.runtime.exits import ExitFile, Process, next_exit, reap, start_time
 from engine.runtime.loop import say
 
@@ -33,13 +32,12 @@ FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
 HEALTHY_AFTER_S = 10.0
 FIRST_FD = 3
-LOCK = "foster.lock"
 OOM_SCORE_ADJ = -999  # proc(5): the kernel takes anybody else first
 
 
 class Foster:
-    def __init__(self, config: EngineConfig, lock: int, *, renewed: bool) -> None:
-        self._config, self._lock, self._renewed = config, lock, renewed
+    def __init__(self, config: EngineConfig, lock_fd: int, *, renewed: bool) -> None:
+        self._config, self._lock_fd, self._renewed = config, lock_fd, renewed
         self._exits = ExitFile(config.run / "foster.exits")
 
     def run(self, keeper_pid: int = 0) -> int:
@@ -98,14 +96,14 @@ class Foster:
     def _owns_run_folder(self) -> bool:
         """A folder that was removed may have been made again, and belong to another foster."""
         try:
-            return os.path.samestat(os.stat(self._config.run / LOCK), os.fstat(self._lock))
+            return os.path.samestat(os.stat(lock.path(self._config)), os.fstat(self._lock_fd))
         except FileNotFoundError:
             return False
 
     def _take_over(self, keeper_pid: int) -> int:
         """Foster died; this process was the keeper and has forked its successor, which holds all the descriptors now."""
         signal.set_wakeup_fd(-1)
-        close_all_but({self._lock, *self._exits.fds()})
+        close_all_but({self._lock_fd, *self._exits.fds()})
         return self.run(keeper_pid)
 
     def _renew(self) -> None:
@@ -120,10 +118,10 @@ class Foster:
             if os.waitstatus_to_exitcode(os.waitpid(trial, 0)[1]) != 0:
                 say(f"{wanted['home']} does not work: the present code goes on")
                 return
-            os.set_inheritable(self._lock, True)
-            os.execve(argv[0], [*argv, "--renewed", str(self._lock)], env)
+            os.set_inheritable(self._lock_fd, True)
+            os.execve(argv[0], [*argv, "--renewed", str(self._lock_fd)], env)
         except OSError as error:
-            os.set_inheritable(self._lock, False)
+            os.set_inheritable(self._lock_fd, False)
             say(f"{wanted['home']} can't be executed: {error}; the present code goes on")
 
 
@@ -133,17 +131,6 @@ def close_all_but(kept: Iterable[int]) -> None:
         os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-
-
-def take_lock(config: EngineConfig) -> int | None:
-    """Held by foster and keeper for life; None when another pair has it."""
-    fd = os.open(config.run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
 
 
 def protect() -> None:
@@ -167,9 +154,9 @@ def main() -> int:
         return 0
     os.umask(0o022)
     if words[:1] == ["--renewed"]:
-        lock = int(words[1])
-        os.set_inheritable(lock, False)
-        return serve(config, lock, renewed=True)
+        lock_fd = int(words[1])
+        os.set_inheritable(lock_fd, False)
+        return serve(config, lock_fd, renewed=True)
     for folder in (config.run, config.data, config.data / "log"):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if words == ["--detach"]:
@@ -177,7 +164,7 @@ def main() -> int:
             os._exit(0)
         os.setsid()
     os.chdir("/")
-    taken = take_lock(config)
+    taken = lock.take(config)
     if taken is None:
         say("another foster or keeper serves this run folder already")
         return 0
@@ -186,10 +173,11 @@ def main() -> int:
     return serve(config, taken, renewed=False)
 
 
-def serve(config: EngineConfig, lock: int, *, renewed: bool) -> int:
+def serve(config: EngineConfig, lock_fd: int, *, renewed: bool) -> int:
+    scheduling.prefer_session()  # the keeper's too, which is born in it
     gc.collect()
     gc.freeze()
-    return Foster(config, lock, renewed=renewed).run()
+    return Foster(config, lock_fd, renewed=renewed).run()
 
 
 if __name__ == "__main__":

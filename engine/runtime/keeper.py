@@ -151,7 +151,7 @@ class Keeper:
     def _start_logger(self) -> int:
         listener = protocol.listen(self._config.logger_socket)
         try:
-            pid = fork(self._config, "logger", partial(logger.serve, listener), keep=listener.fileno())
+            pid = fork(self._config, "logger", partial(logger.serve, listener, self._config), keep=listener.fileno())
         finally:
             listener.close()
         self._loop.after(0, self._connect_logger)

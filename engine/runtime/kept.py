@@ -87,7 +87,9 @@ class KeptFiles:
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def running(self) -> Iterator[dict[str, Any]]:
-        """The words of every container that an earlier keeper knew as running."""
+        """The words of every container that an earlier keeper knew as running. What it was writing when it was killed is cleared away."""
+        for unfinished in self._folder.glob(".*"):
+            unfinished.unlink(missing_ok=True)
         for path in self._folder.glob("*.json"):
             words = read_json(path)
             if words is not None:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from engine.errors import EngineError, InvalidArgument
-from engine.kernel import capabilities, paths, processes, pty, syscalls
+from engine.kernel import capabilities, paths, processes, pty, scheduling, syscalls
 from engine.kernel.syscalls import MS
 from engine.runtime import users
 from engine.runtime.plan import Plan
@@ -146,6 +146,7 @@ def become_user(plan: Plan, filters: Filters, step: Step, enter: Callable[[str],
     _give_streams(user.uid)
     step.name = f"change to the working folder {plan.cwd}"
     enter(plan.cwd)
+    scheduling.as_others()
     step.name = "limit the capabilities"
     have = plan.capabilities
     capabilities.limit_bounding(have.bounding)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from engine import errors
 from engine.kernel import cgroups, mounts, namespaces, paths, processes
-from engine.kernel.syscalls import MS, Clone
+from engine.kernel.syscalls import Clone
 from engine.model.container import is_container_id
-from engine.runtime import member, neighbour, plan
+from engine.runtime import binding, layers, member, neighbour, plan
 from engine.runtime.birth import Birth
 from engine.runtime.last_steps import Filters
 from engine.runtime.loop import Connection, close_all, say
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 REAP_LOOK_S: Final = 0.001
 REAP_LIMIT_S: Final = 10.0  # a killed process that is not gone by then sits in the kernel; the error is answered all the same
 _NEWCGROUP: Final = int(Clone.NEWCGROUP)
-_NODEV: Final = int(MS.NODEV)
 
 
 class Launch(Birth):
@@ -54,8 +53,8 @@ class Launch(Birth):
     def _make(self, planned: plan.Plan) -> None:
         if not is_container_id(self.id):
             raise errors.InvalidArgument(f"invalid container id {self.id!r}")
-        if len(self._target) != bool(planned.joined):
-            raise errors.InvalidArgument("launch: the pidfd of the container to join is needed, and no other descriptor")
+        if len(self._target) != bool(planned.joined) + sum(mount.share for mount in planned.mounts):
+            raise errors.InvalidArgument("launch: the pidfd of the container to join is needed, a mount for each share, and no more")
         self._planned = planned
         filters = self._launcher.filters(planned)
         self._make_cgroup(planned)
@@ -88,6 +87,10 @@ class Launch(Birth):
                 neighbour.run(planned, wires, filters, self._target[0])
             if self._pid == 0:
                 member.run(planned, wires, filters)
+            if not planned.joined:  # else the process is the helper that makes the member
+                self._launcher.roots.hold(wires.root, self._pidfd)
+                for share in self._target:
+                    self._launcher.roots.hold(share, self._pidfd, aside=True)
 
     def _born(self, pid: int, pidfd: int) -> None:
         """The helper has made the member."""
@@ -133,20 +136,25 @@ class Launch(Birth):
         store = self._launcher.stores.open(rootfs["tenant"], planned.uid_start, planned.ids)
         folder = os.O_PATH | os.O_DIRECTORY
         lower = [keep(paths.open_beneath(store, name, folder)) for name in rootfs["lower"]]
-        upper, work = (keep(paths.open_beneath(store, rootfs[name], folder)) for name in ("upper", "work"))
-        binds = []
+        binds, shares = [], iter(self._target[bool(planned.joined) :])
         for mount in planned.mounts:
+            self._step = f"open what is mounted on {mount.target}"
             if mount.source.startswith(plan.JOINED):
                 binds.append(-1)  # the helper's to find
+            elif mount.share:
+                binds.append(keep(binding.shared(next(shares), mount)))
             elif mount.kind == "bind":
-                self._step = f"open {mount.source}"
-                binds.append(keep(self._bind(store, mount)))
+                binds.append(keep(binding.detached(self._launcher.config, store, planned, mount)))
         dev = next((mount.options for mount in planned.mounts if (mount.target, mount.kind) == ("/dev", "tmpfs")), None)
         if dev is None:
             raise errors.Unsupported("a config without a tmpfs on /dev is not supported")
         streams = {}
-        with mounts.files_owned_by(planned.uid_start, planned.uid_start):
-            self._step = "mount the root"
+        self._step = "mount the root"
+        names, ids = (rootfs["upper"], rootfs["work"]), {"uid_start": planned.uid_start, "ids": planned.ids}
+        with (
+            layers.opened(self._launcher.config, store, *names, **ids) as (upper, work),
+            mounts.files_owned_by(planned.uid_start, planned.uid_start),
+        ):
             root = keep(mounts.overlay(lower, upper, work))
             self._step = "make /dev"
             device_folder = keep(mounts.device_tmpfs(dev, planned.nodes))
@@ -165,20 +173,6 @@ class Launch(Birth):
             inner[name] = keep(writing)
         return inner
 
-    def _bind(self, store: int, mount: plan.Mount) -> int:
-        """What lies in the engine's folder is taken from the tenant's view of it, so that the container's root owns it."""
-        engine = f"{self._launcher.config.engine}/"
-        if mount.source.startswith(engine):
-            source = paths.open_beneath(store, mount.source[len(engine) :], os.O_PATH)
-        elif mount.source == plan.INIT_ON_HOST:
-            source = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
-        else:
-            raise errors.PermissionDenied(f"{mount.source} is not the engine's: folders of the host are not given to containers")
-        try:
-            return mounts.bind_copy(source, recursive=mount.recursive, flags=mount.options.flags | _NODEV)
-        finally:
-            os.close(source)
-
     def _adopt(self, terminal: bool) -> None:
         have = {"pidfd": self._pidfd, **self._outer}
         self._told = True
@@ -190,6 +184,7 @@ class Launch(Birth):
             run=self._run,
             pid=self._pid,
             tty=terminal,
+            tenant=self.words["rootfs"]["tenant"],
             cgroup=self._cgroup,
             log_dir=self.words.get("log_dir"),
             log=self.words.get("log"),

@@ -10,7 +10,8 @@ it, and the keeper kills what it was not told to have started.
     failed   kill, wait until the keeper has reaped it, remove the cgroup, answer: nothing is left
 
 The launch is engine.runtime.launch, an exec engine.runtime.joining, and what both have in common engine.runtime.birth. Most launches are
-made ahead, at the create (engine.runtime.ready).
+made ahead, at the create (engine.runtime.ready). A child beside it (engine.runtime.roots) lets go of what ended containers leave mounted,
+and others ask NFS servers (engine.runtime.shares): nothing in here waits for a server or a disk.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from typing import Any, Final
 from engine import errors
 from engine.config import EngineConfig
 from engine.kernel import capabilities, cgroups, mounts, processes, syscalls
-from engine.runtime import joining, plan, protocol
+from engine.runtime import binding, joining, plan, protocol
 from engine.runtime.launch import Launch
 from engine.runtime.loop import Connection, Loop, Server, close_all, say
 from engine.runtime.ready import Ready
+from engine.runtime.roots import Roots
+from engine.runtime.shares import Shares
 from engine.runtime.stores import Stores
 from engine.spec.seccomp import compile_profile
 
@@ -67,6 +70,8 @@ class Launcher:
         self.loop = Loop()
         self.link = KeeperLink(self.loop, keeper)
         self.stores = Stores(config)
+        self.roots = Roots()
+        self.shares = Shares(self.loop)
         self.own_oom_score_adj = processes.oom_score_adj()
         self._filters: dict[bytes, tuple[syscalls.SockFprog, Any]] = {}
         self._launches: dict[Connection, Launch] = {}
@@ -81,6 +86,7 @@ class Launcher:
         capabilities.last()
         gc.collect()
         gc.freeze()
+        self.roots.begin()
         self.loop.run()
 
     def filters(self, planned: plan.Plan) -> tuple[syscalls.SockFprog, ...]:
@@ -113,6 +119,12 @@ class Launcher:
             return None
         if op == "ready":
             return {"ready": self.ready.has(str(message.get("id")))}
+        if op == "mount_nfs":
+            self.shares.begin(connection, message)
+            return None
+        if op == "drop_memory":
+            binding.drop_memory(self.config, str(message.get("place")))
+            return {}
         if op == "discard":
             self.ready.discard(connection, str(message.get("id")))
             return None
@@ -160,6 +172,7 @@ def main() -> None:
             syscalls.reset_signal(number)  # what is ignored here would be ignored in containers
     os.umask(0o022)
     os.chdir("/")
+    mounts.clear_places()
     mounts.ensure_whole_proc(str(config.run / "proc"))
     processes.hide()
     capabilities.keep_on_setfsuid()

@@ -8,7 +8,8 @@ A pty can't be handed on like a pipe: what is read from it is gone. So its bytes
 that keeper and logger both hold, and from there into the file; splice(2) moves them inside the kernel in both steps.
 
 Turns are fair: each round moves at most 1 MiB of each container, and a container that writes faster fills its own pipe and
-waits. After a round that moved little it sleeps a millisecond, which makes ten small blocks one and costs a fifth of the time.
+waits; a tenant that floods goes on at a rate of its own (engine.runtime.allowance). After a round that moved little it sleeps a
+millisecond, which makes ten small blocks one and costs a fifth of the time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from engine.config import EngineConfig
 from engine.kernel import capabilities
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
 from engine.runtime import protocol
+from engine.runtime.allowance import Allowances
+from engine.runtime.log_ceiling import LogCeiling
 from engine.runtime.loop import READABLE, Connection, Loop, Server, close_all, say
 from engine.runtime.segments import BEGIN, STDERR, STDOUT, LogWriter
 
@@ -38,6 +41,7 @@ DISK_RETRY_S: Final = 1.0  # the disk is full or ill: the container's writers wa
 PTY_RETRY_S: Final = 0.2  # nobody has the terminal open, but somebody may open it again
 LAST_WORDS_S: Final = 2.0  # a pipe still open after the container's end belongs to a stranger: no longer than this
 PTY_TURN: Final = 64 << 10  # bytes
+LAST_BYTES: Final = 4 << 20  # of an ended container: more than its pipes hold. Whoever writes on then is a stranger
 PLACE_LOOK_S: Final = 10.0
 HANDOVER_LIMIT: Final = 1 << 20  # messages
 
@@ -48,6 +52,7 @@ class Output:
     def __init__(self, words: dict[str, Any], fds: dict[str, int]) -> None:
         self.words, self.fds = words, fds
         self.id, self.run = str(words["id"]), int(words["run"])
+        self.tenant = str(words.get("tenant", ""))
         self.writer: LogWriter | None = None
         self._begun = False
         self.open_streams = {name for name in ("stdout", "stderr", "pty") if name in fds}
@@ -99,12 +104,14 @@ class Output:
 
 
 class Logger:
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, config: EngineConfig) -> None:
         self._loop = Loop()
         self._server = Server(self._loop, listener, handle=self._handle, on_close=self._connection_closed)
         self._outputs: dict[tuple[str, int], Output] = {}
         self._keeper: Connection | None = None
         self._moved = 0
+        self._allowances = Allowances()
+        self._ceiling = LogCeiling(config)
         self._place = protocol.Place(Path(listener.getsockname()), listener)
         self._loop.after(PLACE_LOOK_S, self._look_at_place)
 
@@ -185,12 +192,25 @@ class Logger:
         output.waits_for_disk = False
         if self._on_disk(output, output.writing) is None:
             return
-        for name in output.open_streams:
-            self._loop.add(output.fds[name], READABLE, partial(self._ready, output, name))
+        self._listen(output)
         if "spool_out" in output.fds:
             self._turn(output, "pty")  # what a killed logger left in the spool
 
+    def _listen(self, output: Output) -> None:
+        if not output.closed and not output.waits_for_disk:
+            self._unlisten(output)
+            for name in output.open_streams:
+                self._loop.add(output.fds[name], READABLE, partial(self._ready, output, name))
+
+    def _unlisten(self, output: Output) -> None:
+        for name in output.open_streams:
+            self._loop.remove(output.fds[name])
+
     def _ready(self, output: Output, name: str, _events: int) -> None:
+        if wait_s := self._allowances.wait_s(output.tenant, time.monotonic()):
+            self._unlisten(output)
+            self._loop.after(wait_s, partial(self._listen, output))
+            return
         self._turn(output, name)
         if output.exited and not output.open_streams:
             self._finish(output)
@@ -204,12 +224,23 @@ class Logger:
         if moved is None:
             return False
         self._moved += moved
+        self._allowances.take(output.tenant, moved, time.monotonic())
+        if output.tenant:
+            self._ceiling.take(output.tenant, moved, self._renew)
         if moved == 0:
             self._loop.remove(output.fds[name])
             output.open_streams.discard(name)
             if name == "pty" and not output.exited:
                 self._loop.after(PTY_RETRY_S, partial(self._reopen, output))
         return moved > 0
+
+    def _renew(self, container_id: str) -> bool:
+        """A new segment for who has one open."""
+        for output in self._outputs.values():
+            if output.id == container_id and output.writer is not None:
+                output.writer.renew(time.time_ns())
+                return True
+        return False
 
     def _on_disk(self, output: Output, act: Callable[[], Any]) -> Any | None:
         """What ``act`` returns; None when the disk refused: then the output rests for a while, its bytes stay in the pipe."""
@@ -220,8 +251,7 @@ class Logger:
         except FileNotFoundError:
             self._drop(output)
         except OSError as error:
-            for name in output.open_streams:
-                self._loop.remove(output.fds[name])
+            self._unlisten(output)
             if not output.waits_for_disk:
                 say(f"log of {output.id[:12]}: {error}; its writers wait")
                 output.waits_for_disk = True
@@ -251,8 +281,9 @@ class Logger:
 
     def _drain(self, output: Output) -> bool:
         """Moves all that is there now. True when every stream has ended."""
+        limit = self._moved + LAST_BYTES
         for name in list(output.open_streams):
-            while name in output.open_streams and self._turn(output, name):
+            while name in output.open_streams and self._moved < limit and self._turn(output, name):
                 pass
         return not output.open_streams and not output.waits_for_disk
 
@@ -279,15 +310,16 @@ class Logger:
             self._keeper.send({"event": "drained", "id": output.id, "run": output.run})
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, config: EngineConfig) -> None:
     capabilities.give_up(CAP_SYS_RESOURCE)  # who has it writes past every disk quota
     gc.freeze()
-    Logger(listener).run()
+    Logger(listener, config).run()
 
 
 def main() -> None:
     """``python -m engine.runtime.logger``; the keeper forks it instead and calls ``serve``."""
-    serve(protocol.listen(EngineConfig.from_environment().logger_socket))
+    config = EngineConfig.from_environment()
+    serve(protocol.listen(config.logger_socket), config)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class LogReader:
             while True:
                 while piece := self.read():
                     yield piece
-                if self.complete or (not deadline and not _awaits_end(self._directory)):
+                if (self.complete or not deadline) and not _awaits_end(self._directory):
                     return
                 deadline = deadline or time.monotonic() + LAST_WORDS_S
                 if time.monotonic() > deadline:
@@ -295,10 +295,15 @@ def _ends_before(directory: str, start: Position) -> bool:
 
 
 def _awaits_end(directory: str) -> bool:
-    """The container has ended (exit.json says so), its output is not yet marked as complete."""
+    """The container has ended (exit.json says so), its output is not yet marked as complete: the logger may not even have begun."""
+    try:
+        with open(f"{directory}/../exit.json", "rb") as file:
+            ended = int(json.load(file)["run"])
+    except FileNotFoundError:
+        return False
     numbers = segment_numbers(directory)
     if not numbers:
-        return False
+        return True
     try:
         idx = os.open(f"{directory}/{numbers[-1]}.idx", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -307,11 +312,7 @@ def _awaits_end(directory: str) -> bool:
         mark, run = last_mark(idx, os.fstat(idx).st_size // RECORD.size * RECORD.size)
     finally:
         os.close(idx)
-    try:
-        with open(f"{directory}/../exit.json", "rb") as file:
-            return mark == BEGIN and bool(json.load(file)["run"] == run)
-    except FileNotFoundError:
-        return False
+    return run < ended or (run == ended and mark == BEGIN)
 
 
 def docker_time(time_ns: int) -> str:

@@ -137,6 +137,10 @@ class Connection:
             return
         self._waiting.append((message, tuple(os.dup(fd) for fd in fds)))
 
+    def fileno(self) -> int:
+        """For a child that goes on with it."""
+        return self._sock.fileno()
+
     def close(self) -> None:
         if self.closed:
             return

@@ -74,7 +74,7 @@ def _set_up(plan: Plan, wires: Wires, filters: Filters, step: Step) -> None:
         socket.sethostname(plan.hostname)
         if plan.domainname:
             syscalls.setdomainname(plan.domainname)
-    if not plan.joined & _NEWNET:
+    if plan.namespaces & _NEWNET:
         loopback.bring_up()
     for path, value in plan.sysctls:
         step.name = f"set sysctl {path.replace('/', '.')}"
@@ -140,7 +140,7 @@ def _build_root(plan: Plan, wires: Wires, step: Step) -> None:
         step.name = f"mount {mount.kind} on {mount.target}"
         target, options = mount.target, mount.options
         if mount.kind == "bind":
-            _attach(next(binds), target)
+            _attach(next(binds), _checked(target) if mount.asked else target)
         elif mount.kind in _OF_THE_KERNEL:
             if os.path.islink(target):  # the paths that are masked below it would be elsewhere
                 raise InvalidArgument(f"{target} of the image is a symbolic link; it must be a folder")
@@ -153,6 +153,14 @@ def _build_root(plan: Plan, wires: Wires, step: Step) -> None:
             _on_folder(target, partial(_mount, mount))
     for fd in (wires.root, wires.dev, *wires.binds, *kernel.values()):
         os.close(fd)
+
+
+def _checked(target: str) -> str:
+    """Where the image's links lead a target that a tenant chose: not over what the kernel tells, parts of which are hidden later."""
+    place = os.path.realpath(target)
+    if place == "/" or place == "/dev" or f"{place}/".startswith(("/proc/", "/sys/")):
+        raise InvalidArgument(f"{target} of the image is a symbolic link to {place}, where nothing can be mounted")
+    return place
 
 
 def _mount_cgroup(flags: int, view: list[int], place: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from engine import errors
 from engine.config import EngineConfig
 from engine.disk import write_json
+from engine.kernel import scheduling
 from engine.runtime.exits import Exit, Process, open_process, start_time
 from engine.runtime.fostered import Fostered
 from engine.runtime.loop import Loop, say
@@ -280,6 +281,7 @@ def fork(config: EngineConfig, name: str, run: Callable[[], None], *, keep: int 
     try:
         gc.freeze()
         os.setsid()
+        scheduling.prefer_session()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)

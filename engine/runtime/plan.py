@@ -1,7 +1,8 @@
 """An OCI runtime-spec config as the launcher carries it out: checked, and turned into numbers. Pure.
 
 What the document may say and this release does not do is refused by name (Unsupported), never passed over: hooks, joining
-namespaces by path (but for ``container:<id>``, which comes with a pidfd), host namespaces, id mappings other than one range.
+namespaces by path (but for ``container:<id>``, which comes with a pidfd), namespaces of the host but its network, id mappings other
+than one range.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 import resource
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,9 +25,13 @@ from engine.spec.capabilities import ALL as CAPABILITIES
 
 INIT_ON_HOST: Final = "/usr/bin/tini-static"
 INIT_INSIDE: Final = "/sbin/docker-init"
+HOSTS_SYS: Final = "/sys"  # of who is in the host's network
 
 JOINED: Final = "container:"  # instead of a path; so is the source of a /dev/shm that is another container's
 _JOINABLE: Final = frozenset({"network", "ipc", "pid", "uts"})
+_OWN: Final[Mapping[str, Callable[[Any], Any]]] = {  # of a mount's "slipway"
+    "subpath": str, "suid": bool, "disk": bool, "memory": str, "share": bool, "below": str, "owner": int, "lower": tuple,
+}  # fmt: skip
 _CGROUP = re.compile(r"/[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)+")
 _SYSCTL = re.compile(r"(?:net|kernel|fs\.mqueue)\.[A-Za-z0-9_./-]+")
 _OWN_KERNEL_SYSCTLS: Final = ("kernel.msg", "kernel.shm", "kernel.sem")  # of the ipc namespace; all others are the machine's
@@ -36,13 +41,27 @@ _NOFILE: Final = (1024, 524_288)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """``kind`` is a file system's name, or ``bind``."""
+    """``kind`` is a file system's name, or ``bind``. ``asked``: by a tenant, so its target may be a link of the image's to anywhere.
+
+    Of an image: its layers, ``lower``. Of a volume or an image: ``subpath`` in it; of a volume ``suid``, and whether its files are in a
+    ``disk`` beside it or in ``memory`` (the options of that tmpfs), or on a ``share`` of an NFS server. Of a folder of the host: ``below``
+    which granted one it must be, and the ``owner`` there that the container's root is (0: ids are as they are).
+    """
 
     target: str
     kind: str
     source: str
     options: Options
     recursive: bool = False
+    asked: bool = False
+    subpath: str = ""
+    suid: bool = False
+    disk: bool = False
+    memory: str | None = None
+    share: bool = False
+    lower: tuple[str, ...] = ()
+    below: str = ""
+    owner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +213,7 @@ def _namespaces(linux: Mapping[str, Any]) -> tuple[int, int]:
             raise InvalidArgument(f"namespace {namespace['type']} is named twice")
         flags |= flag
         joined |= flag if path else 0
-    missing = [name for name, flag in namespaces.FLAGS.items() if not flags & flag]
+    missing = [name for name, flag in namespaces.FLAGS.items() if not flags & flag and name != "network"]
     if missing:
         raise Unsupported(f"sharing the host's namespaces is not supported: {', '.join(missing)}")
     if joined:
@@ -207,12 +226,15 @@ def _mount(words: Mapping[str, Any]) -> Mount:
     kind = str(words.get("type") or "none")
     if "bind" in options or "rbind" in options or kind == "bind":
         kind = "bind"
+    own = words.get("slipway")
     return Mount(
         target=_absolute(words["destination"], "mount destination"),
         kind=kind,
         source=str(words.get("source") or kind),
         options=parse_options(options),
         recursive="rbind" in options,
+        asked=own is not None,
+        **{name: kind_of(own[name]) for name, kind_of in _OWN.items() if own and name in own},
     )
 
 

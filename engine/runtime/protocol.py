@@ -14,10 +14,12 @@ Starting one container (E = Engine, in whatever process; L = launcher; K = keepe
 
     E → L  {"op": "launch", "id", "run", "config": OCI runtime-spec config, "rootfs": Rootfs, "log_dir",
             "log": {"max_size_bytes", "max_files"}, "stdin": bool}      without stdin (and tty) it is /dev/null
-            + the pidfd of the container whose namespaces the config joins, if it joins any (engine.runtime.neighbour)
+            + the pidfd of the container whose namespaces the config joins, if it joins any (engine.runtime.neighbour),
+            + a detached mount for each NFS volume of the config's, in its order (engine.runtime.shares)
     L        makes pipes or pty and the cgroup, clone3s into namespaces with the child blocked on a socket
-    L → K  {"op": "adopt", "id", "run", "pid", "tty", "cgroup", "log_dir", "log", "have": ["pidfd", "stdin", "stdout", "stderr"]}
-            + those fds in that order; of a tty "have" is ["pidfd", "pty"]. K answers {"ok": {}}, then all later questions find it
+    L → K  {"op": "adopt", "id", "run", "pid", "tty", "tenant", "cgroup", "log_dir", "log",
+            "have": ["pidfd", "stdin", "stdout", "stderr"]} + those fds in that order; of a tty "have" is ["pidfd", "pty"].
+            K answers {"ok": {}}, then all later questions find it
     L → E  {"ok": {"pid": 4711}}                    the namespaces exist: E attaches the network to /proc/<pid>/ns/net
     E → L  {"op": "start"}                          on the same connection; closing it instead kills the child
     L        the child mounts, pivots, drops, executes
@@ -30,6 +32,14 @@ Made ahead (engine.runtime.ready):
     E → L  {"op": "prepare", …the words of launch}  at the create; not answered. A launch in the same words takes it over
     E → L  {"op": "ready", "id"} → {"ok": {"ready": bool}}          whether one waits
     E → L  {"op": "discard", "id"} → {"ok": {}}                     answered when nothing of it is left
+
+A volume in memory (engine.volatile):
+
+    E → L  {"op": "drop_memory", "place"} → {"ok": {}}              nobody runs with it: it is unmounted
+
+An NFS volume (drawn in engine.runtime.shares):
+
+    E → L  {"op": "mount_nfs", "uid_start", "shares"} → {"ok": {}} + the mounts; the end of the connection: the server did not answer
 
 Joining one that runs (exec; engine.runtime.joining):
 
@@ -147,15 +157,15 @@ def peer_uid(sock: socket.socket) -> int:
     return int(_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1])
 
 
-def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """One message. The caller keeps (and closes) its own fds."""
+def send(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = (), *, flags: int = 0) -> None:
+    """One message. The caller keeps (and closes) its own fds. ``flags``: of send(2)."""
     data = wire.encode(message)
     if len(data) > MAX_MESSAGE:
         raise errors.InvalidArgument(f"a message of {len(data)} bytes is larger than {MAX_MESSAGE}")
     if fds:
-        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], flags)
     else:
-        sock.send(data)
+        sock.send(data, flags)
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -110,7 +110,7 @@ class LogWriter:
     def splice(self, pipe: int, stream: int, time_ns: int) -> int:
         """Moves what is in the pipe, at most 1 MiB; 0 at its end. BlockingIOError when it is empty; OSError: the disk."""
         if self._size + self._idx_size >= self._max_size:
-            self._rotate(time_ns)
+            self.renew(time_ns)
         if self._data < 0:
             if not _has_bytes(pipe):
                 return 0
@@ -166,8 +166,8 @@ class LogWriter:
         self._idx_size += RECORD.size
         self.mark, self.marked_run = flag, run
 
-    def _rotate(self, time_ns: int) -> None:
-        """The new segment exists before the old one says so: whoever reads NEXT finds it."""
+    def renew(self, time_ns: int) -> None:
+        """Another segment; the new segment exists before the old one says so: whoever reads NEXT finds it."""
         old_data, old_idx, old_size, old_idx_size, old_number = self._data, self._idx, self._size, self._idx_size, self._number
         self._number += 1
         try:
@@ -183,7 +183,7 @@ class LogWriter:
         self._remove_old()
 
     def _finish_rotation(self, number: int) -> None:
-        """A writer killed in the middle of ``_rotate`` left NEXT unsaid, or too many segments."""
+        """A writer killed in the middle of ``renew`` left NEXT unsaid, or too many segments."""
         fd = os.open(self._path(number, "idx"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             size = os.fstat(fd).st_size // RECORD.size * RECORD.size

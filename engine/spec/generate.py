@@ -9,14 +9,17 @@ group; the path of a namespace that is another container's is ``container:<id>``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidArgument
 from engine.model.container import ContainerSpec
+from engine.model.network import HOST
 from engine.model.resources import Resources
 from engine.model.tenant import IDS_PER_TENANT, TenantHost
+from engine.model.volume import IMAGE, VOLUME, MountSpec
 from engine.spec import capabilities, options, seccomp
 
 OCI_VERSION = "1.2.0"
@@ -52,9 +55,18 @@ def generate(
     nodes: Sequence[Mapping[str, Any]] = (),
     device_rules: Sequence[Mapping[str, Any]] = (),
     own_filter_alone: bool = False,
+    volumes: Path | None = None,
+    disks: Collection[str] = (),
+    in_memory: Mapping[str, str] | None = None,
+    shares: Collection[str] = (),
+    binds: Mapping[str, Mapping[str, Any]] | None = None,
+    images: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """``cgroup``: below every controller's root, e.g. /slipway-ab12/demo/<id>. ``folder``: holds hosts, hostname, resolv.conf.
 
+    ``volumes``: holds the tenant's; ``disks`` are those that have a file system of their own, ``in_memory`` the mount options of
+    those that are a tmpfs, ``shares`` those on an NFS server. ``binds``: target → how to find a
+    folder of the host (engine.binds). ``images``: id → its layers, the topmost first.
     ``nodes`` and ``device_rules``: engine.devices. ``own_filter_alone``: a profile of the tenant's own stands instead of ours, not beside.
     """
     have = capabilities.effective(spec.cap_add, spec.cap_drop)
@@ -98,7 +110,7 @@ def generate(
         "root": {"path": "rootfs", "readonly": spec.read_only_rootfs},
         "hostname": host_name(spec),
         "domainname": spec.domainname,
-        "mounts": mounts(spec, folder),
+        "mounts": mounts(spec, folder, volumes, disks, in_memory, shares, binds or {}, images or {}),
         "annotations": annotations,
         "linux": linux,
     }
@@ -106,13 +118,16 @@ def generate(
 
 def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:
     joined = options.joined(spec)
-    kinds = ("user", "pid", "mount", "network", "uts", "ipc", "cgroup")
+    kinds = ["user", "pid", "mount", "network", "uts", "ipc", "cgroup"]
+    if spec.network_mode == HOST:
+        kinds.remove("network")
     return [{"type": kind, "path": f"{options.CONTAINER}{joined[kind]}"} if kind in joined else {"type": kind} for kind in kinds]
 
 
 def _sysctls(spec: ContainerSpec) -> dict[str, str]:
     """Docker's own two are the owner's of the network namespace to set."""
-    own = {} if "network" in options.joined(spec) else {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 65535"}
+    is_its_own = spec.network_mode != HOST and "network" not in options.joined(spec)
+    own = {} if not is_its_own else {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 65535"}
     return own | spec.sysctls
 
 
@@ -141,7 +156,7 @@ def _profile(spec: ContainerSpec, have: list[str], annotations: dict[str, str], 
 
 
 def host_name(spec: ContainerSpec) -> str:
-    return spec.hostname or spec.id[:12]
+    return spec.hostname or (os.uname().nodename if spec.network_mode == HOST else spec.id[:12])
 
 
 def environment(spec: ContainerSpec) -> list[str]:
@@ -151,13 +166,23 @@ def environment(spec: ContainerSpec) -> list[str]:
     return [item for item in base if item.partition("=")[0] not in names] + list(spec.env)
 
 
-def mounts(spec: ContainerSpec, folder: Path) -> list[dict[str, Any]]:
-    """In the order they are made."""
+def mounts(
+    spec: ContainerSpec,
+    folder: Path,
+    volumes: Path | None = None,
+    disks: Collection[str] = (),
+    in_memory: Mapping[str, str] | None = None,
+    shares: Collection[str] = (),
+    binds: Mapping[str, Mapping[str, Any]] | None = None,
+    images: Mapping[str, Sequence[str]] | None = None,
+) -> list[dict[str, Any]]:
+    """In the order they are made: what is asked for after what every container has, and what is deeper after what it may lie in."""
     made = [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+        # only who owns a network namespace can mount a sysfs of it
+        _mount("/sys", *(("bind", "/sys") if spec.network_mode == HOST else ("sysfs", "sysfs")), "nosuid", "noexec", "nodev", "ro"),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
     ]
@@ -168,9 +193,46 @@ def mounts(spec: ContainerSpec, folder: Path) -> list[dict[str, Any]]:
         made.append(_mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", size))
     for name in ("resolv.conf", "hostname", "hosts"):
         made.append(_mount(f"/etc/{name}", "bind", str(folder / name), "rbind", "rprivate"))
-    for path, words in sorted(spec.tmpfs.items()):
-        made.append(_mount(path, "tmpfs", "tmpfs", "noexec", "nosuid", "nodev", *[word for word in words.split(",") if word]))
-    return made
+    own = [
+        _mount(path, "tmpfs", "tmpfs", "noexec", "nosuid", "nodev", *[word for word in words.split(",") if word])
+        for path, words in sorted(spec.tmpfs.items())
+    ]
+    for mount in spec.mounts:
+        if mount.type == IMAGE:
+            own.append(_image(mount, (images or {})[mount.source]))
+        elif mount.type == VOLUME and mount.source in shares:
+            own.append(_share(mount))
+        elif mount.type == VOLUME and volumes is not None:
+            own.append(_volume(mount, volumes, mount.source in disks, (in_memory or {}).get(mount.source)))
+        else:
+            own.append(_bind(mount, (binds or {})[mount.target]))
+    own.sort(key=lambda words: words["destination"].rstrip("/").count("/"))
+    taken = {mount.target for mount in spec.mounts}
+    return [words for words in made if words["destination"] not in taken] + own
+
+
+def _volume(mount: MountSpec, volumes: Path, is_disk: bool, memory: str | None) -> dict[str, Any]:
+    """``slipway`` is what the runtime-spec has no word for: a path in a volume is its tenant's, and resolved inside it at each start."""
+    own = {"suid": True, **({"subpath": mount.subpath} if mount.subpath else {}), **({"disk": True} if is_disk else {})}
+    if memory is not None:
+        own["memory"] = memory
+    words = ["bind", mount.propagation or "rprivate", "nodev", *(["ro"] if mount.read_only else [])]
+    return {**_mount(mount.target, "bind", str(volumes / mount.source / "_data"), *words), "slipway": own}
+
+
+def _share(mount: MountSpec) -> dict[str, Any]:
+    words = ["bind", "rprivate", "nosuid", "nodev", *(["ro"] if mount.read_only else [])]
+    return {**_mount(mount.target, "bind", mount.source, *words), "slipway": {"share": True}}
+
+
+def _image(mount: MountSpec, layers: Sequence[str]) -> dict[str, Any]:
+    own = {"lower": list(layers), **({"subpath": mount.subpath} if mount.subpath else {})}
+    return {**_mount(mount.target, "bind", "image", "bind", "ro", "nosuid", "nodev"), "slipway": own}
+
+
+def _bind(mount: MountSpec, own: Mapping[str, Any]) -> dict[str, Any]:
+    words = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate", "nosuid", "nodev"]
+    return {**_mount(mount.target, "bind", mount.source, *words, *(["ro"] if mount.read_only else [])), "slipway": dict(own)}
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from engine.errors import InvalidArgument, PermissionDenied
 from engine.model.container import ContainerSpec, is_container_id
+from engine.model.network import HOST
 
 # setrlimit(2), in the words of docker's --ulimit; rtprio is refused (see _check_ulimits)
 ULIMITS: Final = (
@@ -75,10 +76,15 @@ def _check_modes(spec: ContainerSpec) -> None:
         (spec.ipc_mode, "IPC mode", IPC_MODES),
         (spec.pid_mode, "PID mode", ("",)),
         (spec.uts_mode, "UTS mode", ("",)),
-        (spec.network_mode, "network mode", ("bridge", "none")),
+        (spec.network_mode, "network mode", ("bridge", "user", "none", HOST)),
     ):
         if mode not in own and not is_container_id(target(mode)):
             raise InvalidArgument(f"invalid {what}: {mode}")
+    if spec.network_mode == HOST:
+        if spec.rules or spec.bandwidth:
+            raise InvalidArgument("a container in the host's network has no allow-lists and no bandwidth of its own")
+        if name := next((name for name in spec.sysctls if name.startswith("net.")), ""):
+            raise InvalidArgument(f'sysctl "{name}" not allowed in host network namespace')
     if spec.id in joined(spec).values():
         raise InvalidArgument(f"container {spec.id} cannot join a namespace of its own")
 

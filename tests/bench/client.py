@@ -40,13 +40,13 @@ class Engine:
         self.made: set[str] = set()
         self._local = threading.local()
 
-    def call(self, method: str, path: str, body: Any = None, /, **query: str) -> bytes:
-        """The reply's body; raises BenchError for any status from 400 up. ``body`` is JSON, or the bytes of a tar."""
-        headers, payload = {}, None
+    def call(self, method: str, path: str, body: Any = None, more: dict[str, str] | None = None, /, **query: str) -> bytes:
+        """The reply's body; raises BenchError for any status from 400 up. ``body`` is JSON, or the bytes of a tar; ``more``: headers."""
+        headers, payload = dict(more or {}), None
         if isinstance(body, bytes):
-            headers, payload = {"Content-Type": "application/x-tar"}, body
+            payload, headers["Content-Type"] = body, "application/x-tar"
         elif body is not None:
-            payload, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+            payload, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         url = f"/v{API}{path}" + (f"?{urlencode(query)}" if query else "")
         for attempt in (1, 2):
             connection = getattr(self._local, "connection", None)

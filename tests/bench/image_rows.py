@@ -1,4 +1,4 @@
-"""What images cost: load, save, a layer of many small files, a list of many images. Archives are made once, in memory."""
+"""What images cost: load, save, a layer of many small files, a list of many, a build, a registry. Archives are made once, in memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import io
 import json
 import random
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from tests.bench.client import BenchError, Engine, drain
+from tests.support import registry as debian
 
 Sample = dict[str, float | list[float]]
 Roots = Callable[[], set[int]]
@@ -21,6 +24,15 @@ LOADED: Final = 121_000_000  # bytes of the archive of ``load``: as many as a De
 SMALL: Final = 20_000  # files of one layer
 LISTED: Final = 200  # images
 TIMES: Final = 20
+REGISTRY_PORT: Final = 5055  # of loopback, which an instance must allow (SLIPWAY_REGISTRIES_ALLOWED=127.0.0.1:5055)
+STEPS: Final = """FROM busybox
+COPY files /app
+RUN touch /app/one /app/f1
+RUN touch /app/two /app/f2
+RUN touch /app/three /app/f3
+ENV MODE=bench
+CMD ["true"]
+"""
 _ARCHITECTURE: Final = "amd64"
 
 
@@ -82,14 +94,18 @@ def _two_hundred() -> bytes:
     return _archive({f"bench/listed{number}:1": [_layer(iter([(f"f{number}", b"x")]))] for number in range(LISTED)})
 
 
-def _load(engine: Engine, archive: bytes) -> float:
-    """Seconds."""
+def _seconds(engine: Engine, method: str, path: str, *words: Any, **query: str) -> float:
+    """Of a request whose reply tells of its failure in its stream."""
     since = time.perf_counter()
-    said = engine.call("POST", "/images/load", archive, quiet="1")
+    said = engine.call(method, path, *words, **query)
     took = time.perf_counter() - since
     if b'"error"' in said:
-        raise BenchError(f"{engine.name}: load: {said[:300].decode(errors='replace')}")
+        raise BenchError(f"{engine.name}: {path}: {said[-300:].decode(errors='replace')}")
     return took
+
+
+def _load(engine: Engine, archive: bytes) -> float:
+    return _seconds(engine, "POST", "/images/load", archive, quiet="1")
 
 
 def _forget(engine: Engine, name: str) -> None:
@@ -133,3 +149,40 @@ def listing(engine: Engine, _roots: Roots) -> Sample:
     for number in range(LISTED):
         _forget(engine, f"bench/listed{number}:1")
     return {f"images-list-200: list of {LISTED} images ms": times}
+
+
+def context() -> bytes:
+    """New each time."""
+    files = {f"files/f{number}": f"{time.time_ns()} {number} {'x' * 1000}".encode() for number in range(200)}
+    return _layer(iter([("Dockerfile", STEPS.encode()), *files.items()]))
+
+
+def build(engine: Engine, _roots: Roots) -> Sample:
+    """Six steps, and the same again. The files of the context are new each time, so nothing behind COPY is in a cache."""
+    sent = context()
+
+    def make() -> tuple[float, str]:
+        took = _seconds(engine, "POST", "/build", sent, t="bench-build:1", version="1", rm="1", forcerm="1")
+        return took, str(engine.json("GET", "/images/bench-build:1/json")["Id"])
+
+    cold, made = make()
+    cached, again = make()
+    if again != made:
+        raise BenchError(f"{engine.name}: the second build made another image")
+    _forget(engine, "bench-build:1")
+    return {"build of 6 steps, cold s": cold, "build, all cached ms": cached * 1000}
+
+
+def exchange(engine: Engine, _roots: Roots) -> Sample:
+    """To a registry that has nothing yet, and back to an engine that has forgotten it."""
+    name, auth = f"127.0.0.1:{REGISTRY_PORT}/bench/load", {"X-Registry-Auth": "e30="}
+    _load(engine, _usual())
+    with tempfile.TemporaryDirectory() as folder, debian.running(Path(folder), port=REGISTRY_PORT):
+        engine.call("POST", "/images/bench:load/tag", repo=name, tag="1")
+        pushed = _seconds(engine, "POST", f"/images/{name}/push", None, auth, tag="1")
+        for known in ("bench:load", f"{name}:1"):
+            _forget(engine, known)
+        pulled = _seconds(engine, "POST", "/images/create", None, auth, fromImage=name, tag="1")
+        engine.json("GET", f"/images/{name}:1/json")
+        _forget(engine, f"{name}:1")
+    return {"push of 121 MB s": pushed, "pull of 121 MB s": pulled}

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.bench import image_rows
+from tests.bench import image_rows, network_rows
 from tests.bench.client import BenchError, Engine, available_mib, dechunk, drain, payload
 from tests.bench.memory import cpu_s, pss_mib
 
@@ -68,6 +68,23 @@ def _run(network: str) -> Callable[[Engine, Callable[[], set[int]]], Sample]:
         return {f"run-{network} ms": sum(steps), **dict(zip(names, steps, strict=True))}
 
     return take
+
+
+def _volume(engine: Engine, _roots: Callable[[], set[int]]) -> Sample:
+    """Made and removed, and a container that mounts one that is there."""
+    since = time.perf_counter()
+    engine.json("POST", "/volumes/create", {"Name": "bench-made"})
+    engine.call("DELETE", "/volumes/bench-made")
+    sample: Sample = {"volume: create+remove ms": _ms(since)}
+    engine.json("POST", "/volumes/create", {"Name": "bench-there"})
+    since = time.perf_counter()
+    container = engine.create(["true"], HostConfig={"NetworkMode": "none", "Binds": ["bench-there:/there"]})
+    engine.start(container)
+    engine.wait(container)
+    engine.remove(container)
+    sample["volume: run -v ms"] = _ms(since)
+    engine.call("DELETE", "/volumes/bench-there")
+    return sample
 
 
 def _cli_run(engine: Engine, _roots: Callable[[], set[int]]) -> Sample:
@@ -131,6 +148,17 @@ def _crowd(engine: Engine, roots: Callable[[], set[int]]) -> Sample:
         list(pool.map(down, made))
         sample["burst kill+remove per-s"] = BURST / (time.perf_counter() - since)
     return {**sample, f"list with {BURST} ms": lists, "inspect ms": inspects}
+
+
+def _starts(engine: Engine, _roots: Callable[[], set[int]]) -> Sample:
+    """Fifty that were made before, each in the default network."""
+    made = [engine.create(["sleep", "1d"], "bridge") for _ in range(BURST)]
+    with ThreadPoolExecutor(WIDTH) as pool:
+        since = time.perf_counter()
+        list(pool.map(engine.start, made))
+        rate = BURST / (time.perf_counter() - since)
+        list(pool.map(lambda container: engine.remove(container, force=True), made))
+    return {f"{BURST} starts at once (bridge) per-s": rate}
 
 
 def _check_lines(engine: Engine, text: bytes) -> None:
@@ -284,9 +312,11 @@ ROWS = {
     for row in (
         Row("run-none", _run("none"), samples=40, warmup=4),
         Row("run-bridge", _run("bridge"), samples=30, warmup=3),
+        Row("volume", _volume, samples=30, warmup=3),
         Row("cli-run", _cli_run, samples=20, warmup=2),
         Row("start", _start, samples=20, warmup=2),
         Row("burst", _crowd, samples=3, warmup=0),
+        Row("starts", _starts, samples=3),
         Row("logs", _logs, samples=3),
         Row("attach", _attach, samples=3),
         Row("exec", _exec, samples=4),
@@ -295,6 +325,12 @@ ROWS = {
         Row("load", image_rows.load, samples=5),
         Row("unpack-20k", image_rows.unpack, samples=4),
         Row("images-list-200", image_rows.listing, samples=2, warmup=0),
+        Row("build", image_rows.build, samples=8),
+        Row("registry", image_rows.exchange, samples=5, warmup=0),
+        Row("traffic", network_rows.traffic, samples=4),
+        Row("connections", network_rows.connections, samples=4),
+        Row("ports", network_rows.ports, samples=4),
+        Row("ports-1000", network_rows.many_ports, samples=2, warmup=0, long=True),
         Row("thousand", _thousand, samples=1, warmup=0, long=True),
     )
 }

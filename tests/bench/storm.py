@@ -1,6 +1,6 @@
-"""Four clients of one tenant that ask again and again, as fast as they are answered, until standard input ends.
+"""Four clients of one tenant that ask again and again, as fast as they are answered, until standard input ends. Says "ready" first.
 
-    python -m tests.bench.storm run|exec SOCKET [CONTAINER]
+    python -m tests.bench.storm run|exec|copy SOCKET [CONTAINER]
 
 A process of its own at the lowest priority, as they would sit on machines of their own: what is measured beside it is what the
 platform does for them.
@@ -8,15 +8,19 @@ platform does for them.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import tarfile
 import threading
 from contextlib import suppress
+from functools import cache
 from http.client import HTTPException
 
 from tests.bench.client import BenchError, Engine, drain
 
 CLIENTS = 4
+FILES = 100_000
 
 
 def run(engine: Engine, _container: str) -> None:
@@ -32,17 +36,35 @@ def execute(engine: Engine, container: str) -> None:
     drain(*engine.stream("POST", f"/exec/{made}/start", hijack=True, body={"Detach": False, "Tty": False}))
 
 
+def copy(engine: Engine, container: str) -> None:
+    """FILES files into the container, and out of it again."""
+    engine.call("PUT", f"/containers/{container}/archive", _files(), path="/")
+    engine.call("GET", f"/containers/{container}/archive", path="/files")
+
+
+@cache
+def _files() -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for number in range(FILES):
+            tar.addfile(tarfile.TarInfo(f"files/{number}"))
+    return made.getvalue()
+
+
 def main(kind: str, path: str, container: str = "") -> None:
     os.setpriority(os.PRIO_PROCESS, 0, 19)
     with suppress(OSError), open("/proc/self/autogroup", "w") as group:  # sched(7): a session's processes have one share of the machine
         group.write("19")
-    engine, act = Engine(kind, f"unix://{path}"), {"run": run, "exec": execute}[kind]
+    engine, act = Engine(kind, f"unix://{path}"), {"run": run, "exec": execute, "copy": copy}[kind]
 
     def storm() -> None:
         while True:
             with suppress(OSError, BenchError, HTTPException):
                 act(engine, container)
 
+    if act is copy:
+        _files()
+    print("ready", flush=True)
     for _ in range(CLIENTS):
         threading.Thread(target=storm, daemon=True).start()
     sys.stdin.read()

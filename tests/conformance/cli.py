@@ -37,11 +37,15 @@ EQUAL, EXPLAINED, UNEXPLAINED, STALE = "equal", "explained", "unexplained", "no 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``ours``: a regular expression that must be found in what we say, so that nothing else hides behind the reason."""
+    """``ours``: a regular expression that must be found in what we say, so that nothing else hides behind the reason.
+
+    ``by_chance``: they may say the same for once.
+    """
 
     cases: frozenset[str]
     reason: str
     ours: str
+    by_chance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def all_cases() -> list[Case]:
 
 def explanations(known: frozenset[str]) -> list[Explanation]:
     entries = tomllib.loads((HERE / "differences.toml").read_text()).get("difference", [])
-    out = [Explanation(frozenset(entry["cases"]), entry["reason"], entry.get("ours", "")) for entry in entries]
+    out = [Explanation(frozenset(each["cases"]), each["reason"], each.get("ours", ""), each.get("by_chance", False)) for each in entries]
     unknown = sorted(name for each in out for name in each.cases - known)
     assert not unknown, f"differences.toml names cases that are not there: {unknown}"
     return out
@@ -104,7 +108,8 @@ def judge(case: Case, ours: Outcome, theirs: Outcome, explained: Sequence[Explan
     lines = differing(ours, theirs) or unexpected(case, theirs)  # a set-up that fails on both compares nothing
     mine = [each for each in explained if case.name in each.cases]
     if not lines:
-        return Verdict(case, STALE if mine else EQUAL, mine[0].reason if mine else "")
+        stale = [each for each in mine if not each.by_chance]
+        return Verdict(case, STALE if stale else EQUAL, stale[0].reason if stale else "")
     for each in mine:
         if re.search(each.ours, f"{ours.out}{ours.err}{ours.broken}"):
             return Verdict(case, EXPLAINED, each.reason)

@@ -148,8 +148,9 @@ def test_what_was_asked_holds_inside(docker: Docker) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("-v", "/tmp:/x"), "not supported yet"),
-        (("-p", "80:80"), "not supported yet"),
+        (("-v", "/tmp:/x"), "root of this host grants folders"),
+        (("--storage-opt", "size=1000p"), "no disk has so much"),
+        (("--storage-opt", "speed=1g"), "Unknown option speed"),
         (("--privileged",), "not allowed"),
         (("--pid", "host"), "not allowed"),
         (("--network", "host"), "not for tenants"),

@@ -52,8 +52,12 @@ def test_a_terminal_that_is_resized_and_detached_from(docker: Docker, sleeper: s
     shell.type("PS1='> '; tty; until stty size 2>/dev/null | grep -x '30 90'; do sleep 0.1; done; echo first-$((40+2))\n")
     assert "/dev/pts/0" in shell.until("first-42")
     shell.resize(41, 133)
-    os.killpg(shell.process.pid, signal.SIGWINCH)
-    until(lambda: docker.out("exec", sleeper, "stty", "-F", "/dev/pts/0", "size") == "41 133")
+
+    def has_the_new_size() -> bool:
+        os.killpg(shell.process.pid, signal.SIGWINCH)  # again and again: the client may not have been listening yet
+        return docker.out("exec", sleeper, "stty", "-F", "/dev/pts/0", "size") == "41 133"
+
+    until(has_the_new_size)
     shell.type("\x10\x11")
     shell.until("read escape sequence")
     assert shell.close() == 1

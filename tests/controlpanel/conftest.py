@@ -23,6 +23,7 @@ import redis
 from django.conf import settings
 
 from engine import errors
+from tests.support.tls import Keys
 
 
 @pytest.fixture(scope="session")
@@ -72,12 +73,16 @@ def people(transactional_db: None, redis_server: str, monkeypatch: pytest.Monkey
     from controlpanel.containers import projection as containers
     from controlpanel.hosts import queries
     from controlpanel.images import projection as images
+    from controlpanel.networks import projection as networks
     from controlpanel.tenants import access
     from controlpanel.tenants.models import Membership, Tenant
+    from controlpanel.volumes import projection as volumes
 
     def forget() -> None:
         containers.clear()
         images.clear()
+        networks.clear()
+        volumes.clear()
         queries.forget_caches()
         access._revoked({}, None)
 
@@ -144,17 +149,43 @@ class Host:
             return self.on[verb](payload)
         if verb == "ensure":
             return {"host": {"name": payload["tenant"], "number": 1, "uid_start": 1 << 20, "subnet": "10.128.0.0/20"}}
+        if verb == "create" and "pool" in payload["spec"]:
+            pool = payload["spec"]["pool"]
+            return {"spec": {**payload["spec"], "pool": pool if pool["subnet"] else {"subnet": "10.200.0.0/24", "gateway": "10.200.0.1"}}}
+        if verb in ("connect", "disconnect", "publish"):
+            return {"state": self._rewired(verb, payload)}
         if verb == "create":
-            self.states[payload["spec"]["id"]] = {"id": payload["spec"]["id"], "status": "created", "seq": 0, "run": 0}
+            spec = payload["spec"]
+            endpoints = [{"spec": endpoint} for endpoint in spec.get("networks") or ()]
+            if spec.get("network_mode") == "bridge":
+                endpoints.insert(0, {"spec": {"network_id": ""}})
+            self.states[spec["id"]] = {"id": spec["id"], "status": "created", "seq": 0, "run": 0, "pid": 0, "endpoints": endpoints}
             return {"state": self.states[payload["spec"]["id"]]}
         if verb == "start":
             run = self.states[payload["id"]]["run"] + 1
             started = {"status": "running", "run": run, "seq": 2 * run - 1, "pid": 4711, "started_at_ns": time.time_ns()}
-            self.states[payload["id"]] = {"id": payload["id"], **started}
+            self.states[payload["id"]] = {"id": payload["id"], "endpoints": self.states[payload["id"]].get("endpoints"), **started}
             return {"state": self.states[payload["id"]]}
+        if verb in ("limit", "shape"):
+            return {"state": self.states[payload["id"]]} if payload["id"] in self.states else {"spec": {}}
         if verb == "stop":
             return {"state": self.states[payload["id"]]}
         return {}
+
+    def _rewired(self, verb: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """The state with another endpoint, one less, or other ports."""
+        state = {**self.states[payload["id"]]}
+        state["change"] = state.get("change", 0) + 1
+        endpoints = list(state.get("endpoints") or ())
+        if verb == "connect":
+            address = f"10.200.0.{len(endpoints) + 2}" if state["pid"] else ""
+            endpoints.append({"spec": payload["endpoint"], "ip_address": address, "prefix_len": 24, "mac_address": "02:42:0a:c8:00:02"})
+        elif verb == "disconnect":
+            endpoints = [each for each in endpoints if each["spec"].get("network_id", "") != payload["network"]]
+        else:
+            state["ports"] = [{**port, "host_port": port.get("host_port") or 32768} for port in payload["ports"]]
+        self.states[payload["id"]] = state = {**state, "endpoints": endpoints}
+        return state
 
     def exited(self, container_id: str, exit_code: int = 0) -> dict[str, Any]:
         """The state after the exit of what runs."""
@@ -205,6 +236,20 @@ def image(people: People) -> Any:
     return row
 
 
+@pytest.fixture
+def keys(tmp_path: Path, settings: Any) -> Keys:
+    """What ``up`` makes, in a folder of the test's."""
+    settings.PANEL_DIR = settings.TLS_FOLDER = tmp_path
+    settings.TLS_PORT = 2376
+    from controlpanel.tenants import authority
+
+    made = Keys(tmp_path)
+    (tmp_path / "clients.pem").unlink()
+    (tmp_path / "names").write_text("127.0.0.1\nlocalhost\n")
+    authority.make()
+    return made
+
+
 async def ingest(data: dict[str, Any], *, tenant: str = "acme") -> None:
     """What the agent's stream would bring: the exit (or start) of ``data``, a ContainerState."""
     from controlpanel.base import database
@@ -213,6 +258,14 @@ async def ingest(data: dict[str, Any], *, tenant: str = "acme") -> None:
     kind = "container.exited" if data["seq"] % 2 == 0 else "container.started"
     event = {"kind": kind, "tenant": tenant, "object_id": data["id"], "seq": data["seq"], "time_ns": time.time_ns(), "state": data}
     await database.run(events.apply, event)
+
+
+async def say_who(browser: Any, user: Any) -> None:
+    """As if ``user`` had just given the password in this browser, which is logged in."""
+    session = await browser.asession()
+    await session.aset("account_authentication_methods", [{"method": "password", "at": time.time()}])
+    await session.aset("account_authentication_methods_user", str(user.pk))
+    await session.asave()
 
 
 async def until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -99,3 +100,17 @@ def test_a_detached_one_is_listed_logged_stopped_and_removed(cli: Cli) -> None:
 
 def test_a_terminal_is_a_terminal(cli: Cli) -> None:
     assert cli("run", "--rm", "-t", "busybox", "tty").stdout == "/dev/pts/0\n"  # text mode takes the \r away
+
+
+def test_what_root_grants_and_takes_back(cli: Cli) -> None:
+    cli("run", "--rm", "--network", "none", "busybox", "true")  # the tenant has its ids
+    done = cli("ceiling", "--nfs", "localhost:/srv/a/:ro", "--nfs", "127.0.0.2:/srv/b:port=20049")
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("NFS exports: "))
+    assert re.fullmatch(
+        r"NFS exports: localhost:/srv/a:ro at (127\.0\.0\.1|::1), 127\.0\.0\.2:/srv/b:port=20049"
+        r" \(there the root of its containers is uid and gid \d+, 1 the next, and so on\)",
+        line,
+    )
+    assert "NFS exports: none\n" in cli("ceiling", "--no-nfs", "LOCALHOST:/srv/a", "--no-nfs", "127.0.0.2:/srv/b").stdout
+    refused = cli("ceiling", "--nfs", "localhost")
+    assert refused.returncode == 1 and "invalid export 'localhost': use SERVER:/PATH" in refused.stderr

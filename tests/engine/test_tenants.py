@@ -227,10 +227,10 @@ def test_a_setting_of_the_host_is_given_back_by_the_last_who_held_it(make: Make,
     claims = Claims(tmp_path / "claims.json", etc=etc)
     claims.hold_sysctl("aaaa", name, "1")
     claims.hold_sysctl("bbbb", name, "1")
-    claims.drop_sysctl("aaaa", name)
-    claims.drop_sysctl("aaaa", name)
+    claims.drop_sysctls("aaaa")
+    claims.drop_sysctls("aaaa")
     assert setting.read_text() == "1\n"
-    claims.drop_sysctl("bbbb", name)
+    claims.drop_sysctls("bbbb")
     assert setting.read_text() == "0\n"
 
 

@@ -41,7 +41,7 @@ def main() -> int:
     if words.report:
         with words.report.open("a") as file:
             file.write(text + "\n")
-    platform.manage("tenant", "delete", TENANT)
+    platform.manage("tenant", "delete", TENANT, "--now")
     return int(found)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from engine import disk
@@ -96,6 +97,9 @@ def inside(platform: Platform) -> set[str]:
         found |= {str(path.relative_to(engine)) for path in folder.iterdir() if path.name not in alive}
     found |= {str(path.relative_to(engine)) for path in config.trash.iterdir()}
     found |= {str(path.relative_to(engine)) for path in engine.rglob(".*.????????") if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)}
+    networks = engine / "networks"
+    files = [path for path in networks.rglob("*") if not path.is_dir() and not path.name.startswith(".")]
+    found |= {str(path.relative_to(engine)) for path in files if path.parent.name != "departed"}  # which wait a minute to be counted
     running = {state.id for number in alive if (state := Records(config).state(number)).status in (Status.RUNNING, Status.PAUSED)}
     found |= {f"run/{path.name}" for path in (config.run / "running").glob("*") if path.name.split(".")[0] not in running}
     return found
@@ -129,10 +133,12 @@ def _cgroup_places() -> list[Path]:
 
 def _elements(instance: str) -> list[str]:
     done = subprocess.run(["/usr/sbin/nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=False)
-    found = []
+    found, lasting = [], ("ports", "bridges", "pairs", "subnets", "internals", "published", "addressed")
+    lasting += tuple(f"{name}6" for name in ("ports", "targets", "subnets", "published", "addressed"))
     for item in json.loads(done.stdout or '{"nftables": []}')["nftables"]:
-        if "set" in item and instance in item["set"]["table"] and item["set"]["name"] in ("ports", "bridges", "pairs", "subnets"):
-            found += [f"{item['set']['name']} {json.dumps(element)}" for element in item["set"].get("elem", [])]
+        table = item.get("set") or item.get("map")
+        if table and instance in table["table"] and table["name"] in lasting:
+            found += [f"{table['name']} {json.dumps(element)}" for element in table.get("elem", [])]
     return found
 
 
@@ -144,9 +150,12 @@ def _doubled(platform: Platform) -> list[str]:
     """Processes of the keeper's family that it knows nothing of."""
     config = EngineConfig(platform.data, platform.run)
     try:
-        known = {part["pid"] for part in KeeperClient(config).parts().values()}
+        parts = KeeperClient(config).parts()
     except EngineError:
         return []
+    known = {part["pid"] for part in parts.values()}
+    with suppress(OSError):  # who lets go of roots (engine.runtime.roots)
+        known |= set(map(int, Path(f"/proc/{parts['launcher']['pid']}/task/{parts['launcher']['pid']}/children").read_text().split()))
     wanted, found = f"SLIPWAY_DATA={platform.data}".encode(), []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

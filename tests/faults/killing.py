@@ -21,7 +21,7 @@ from workers.platform.places import Places
 
 # each as often as it stands here: a killed supervisor takes redis, web and the workers along, and `up` must be said again
 PARTS = (
-    *("redis", "web", "panel-worker", "host-worker", "agent", "launcher", "logger", "keeper", "foster") * 3,
+    *("redis", "web", "panel-worker", "host-worker", "agent", "netd", "launcher", "logger", "keeper", "foster") * 3,
     "supervisor",
 )
 PAUSE_S = (0.05, 1.5)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.nets import NetActs, is_published
 from tests.support.raw import ask
 
 API = "/v1.51"
@@ -71,7 +72,7 @@ class Seen:
             self.findings.append(what)
 
 
-class Client(threading.Thread):
+class Client(threading.Thread, NetActs):
     """``over`` ends it after its present act; what it made and did not remove is in ``containers``."""
 
     def __init__(self, number: int, path: Path, chance: random.Random, seen: Seen, over: threading.Event) -> None:
@@ -81,7 +82,8 @@ class Client(threading.Thread):
         self._count = 0
 
     def run(self) -> None:
-        acts = (self._short, self._short, self._long, self._stop_one, self._kill_one, self._restart_one, self._exec_one, self._follow_one)
+        usual = (self._short, self._short, self._long, self._stop_one, self._kill_one, self._restart_one, self._exec_one, self._follow_one)
+        acts = (*usual, lambda: self.web(LONG), self.reach_one, self.move_one)
         while not self._over.is_set():
             act = self._chance.choice(acts)
             try:
@@ -89,7 +91,7 @@ class Client(threading.Thread):
             except Finding as finding:
                 self._seen.found(f"{self.name}: {finding}")
             except Exception as error:
-                self._seen.found(f"{self.name}: {act.__name__}: {error!r}")
+                self._seen.found(f"{self.name}: {getattr(act, '__name__', act)}: {error!r}")
             if len(self.containers) > 8:
                 self._guarded_remove()
 
@@ -185,10 +187,10 @@ class Client(threading.Thread):
 
     # -- verbs -----------------------------------------------------------------------------------
 
-    def _make(self, command: list[str], lines: int) -> Made:
+    def _make(self, command: list[str], lines: int, **words: Any) -> Made:
         self._count += 1
         name = f"k{self._number}-{self._count}"
-        body = {"Image": "busybox", "Cmd": command}
+        body = {"Image": "busybox", "Cmd": command, **words}
         status, said = self.insist("create", "POST", f"/containers/create?name={name}", body, fine=(201, 409))
         made = Made(name, json.loads(said)["Id"] if status == 201 else "", body, lines)
         self.containers[name] = made
@@ -261,8 +263,14 @@ class Client(threading.Thread):
             time.sleep(0.1)
         raise Finding(f"{made.name} runs and says nothing")
 
-    def _one(self, *, running: bool) -> Made | None:
-        fitting = [made for made in self.containers.values() if made.running == running]
+    def finding(self, what: str) -> Finding:
+        return Finding(what)
+
+    def _all(self) -> list[Made]:
+        return list(self.containers.values())
+
+    def _one(self, *, running: bool, published: bool = False) -> Made | None:
+        fitting = [made for made in self._all() if made.running == running and (is_published(made.body) or not published)]
         return self._chance.choice(fitting) if fitting else None
 
     # -- asking ----------------------------------------------------------------------------------

@@ -105,6 +105,9 @@ def _clear(platform: Platform, report: Report, people: list[Client]) -> None:
             status, said = client.try_once("rm", "DELETE", f"/containers/{made.name}?force=1")
             if status not in (204, 404):
                 report.findings.append(f"rm {made.name}: {status} {said!r}")
+    status, said = people[0].try_once("network prune", "POST", "/networks/prune")
+    if status != 200:
+        report.findings.append(f"network prune: {status} {said!r}")
 
 
 def _nothing_left(platform: Platform, report: Report, before: set[str], files: set[str], open_before: dict[str, int]) -> None:
@@ -116,6 +119,6 @@ def _nothing_left(platform: Platform, report: Report, before: set[str], files: s
         time.sleep(1.0)
     report.findings += [f"left over: {thing}" for thing in sorted(left)]
     for part, count in invariants.descriptors(platform).items():
-        if part in ("keeper", "logger", "launcher", "agent") and count > open_before.get(part, 0) + 24:
+        if part in ("keeper", "logger", "launcher", "netd", "agent") and count > open_before.get(part, 0) + 24:
             report.findings.append(f"{part} has {count} descriptors open, {open_before.get(part)} before")
     report.checked.append("mounts (the keeper's own too), links, cgroups, nft elements, files, running notes, queues, open descriptors")

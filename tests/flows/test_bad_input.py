@@ -30,7 +30,7 @@ def own(platform: Platform) -> Iterator[Platform]:
     yield platform
     for container in platform.docker("ps", "-aq", tenant=TENANT).stdout.split():
         platform.docker("rm", "-f", container, tenant=TENANT)
-    platform.manage("tenant", "delete", TENANT)
+    platform.manage("tenant", "delete", TENANT, "--now")
 
 
 def send(platform: Platform, method: str, target: str, body: Any = None, **words: Any) -> tuple[int, bytes]:
@@ -53,7 +53,6 @@ def refused(platform: Platform, body: Any) -> tuple[int, str]:
 # -- requests --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.guest
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -87,7 +86,6 @@ def test_a_bad_create_or_start_is_the_clients_fault(own: Platform, changes: dict
     assert "/sys/fs/cgroup" not in said
 
 
-@pytest.mark.guest
 @pytest.mark.parametrize(
     "body",
     [
@@ -108,7 +106,6 @@ def test_what_is_no_json_object_is_400(own: Platform, body: Any) -> None:
     assert refused(own, body)[0] == 400
 
 
-@pytest.mark.guest
 def test_dockers_own_sentences(own: Platform) -> None:
     assert send(own, "POST", CREATE, {"Image": "x"}) == (404, b'{"message":"No such image: x:latest"}\n')
     assert send(own, "POST", f"{CREATE}?name=twin", GOOD)[0] == 201
@@ -268,7 +265,6 @@ def _store(platform: Platform) -> set[str]:
     return {f"{place.name}/{name}" for place in places for name in os.listdir(place)}
 
 
-@pytest.mark.guest
 @pytest.mark.parametrize(
     "archive",
     [

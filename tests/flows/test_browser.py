@@ -11,7 +11,6 @@ import shlex
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.support.platform import Platform
@@ -24,7 +23,7 @@ pytestmark = [
 ]
 
 CHATTY = "sh -c 'trap exit TERM; i=0; while :; do i=$((i+1)); echo line $i; sleep 1 & wait $!; done'"
-PAGES = ("", "containers/", "containers/run", "images/", "operations/", "settings/")
+PAGES = ("", "containers/", "containers/run", "images/", "operations/", "settings/", "settings/members")
 TABS = ("", "logs", "terminal", "stats", "inspect")
 
 
@@ -235,11 +234,9 @@ def test_a_shell_in_the_browser_takes_keys_follows_the_window_and_ends_with_the_
 def test_axe_finds_nothing(anna: Visitor, platform: Platform, theme: str, language: str) -> None:
     platform.docker("run", "-d", "--name", "spoken", "busybox", "sh", "-c", "while :; do echo tick; sleep 1; done", check=False)
     platform.docker("create", "--name", "walked", "busybox", "true", check=False)
-    anna.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-    anna.speak(language)
+    anna.dress(theme, language)
     paths = [f"/t/demo/{path}" for path in (*PAGES, *(f"containers/spoken/{tab}" for tab in TABS))]
     for path in (*paths, "/t/nowhere/", "/api/v1/docs"):
         anna.go(path)
         anna.page.wait_for_timeout(300)  # the charts' and the log's first bytes: axe looks at what is there
-        found = Axe().run(anna.page)
-        assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+        anna.examine(path)

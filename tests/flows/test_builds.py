@@ -18,6 +18,8 @@ import pytest
 from docker.errors import BuildError
 
 import docker as docker_py
+from engine.builds.cache import Step, StepCache
+from engine.config import EngineConfig
 from tests.engine.builds.building import context
 from tests.support.platform import Platform
 
@@ -186,6 +188,16 @@ def test_prune(platform: Platform, build: Callable[..., Any], client: docker_py.
     done = client.api.prune_builds()
     assert done["CachesDeleted"] and done["SpaceReclaimed"] > 0
     assert platform.docker("run", "--rm", "pruned", "cat", "/p", tenant=TENANT).stdout == "12345\n"
+
+
+def test_a_big_cache_is_told_whole(platform: Platform, client: docker_py.DockerClient) -> None:
+    """More than one line between the host and the panel may hold."""
+    cache = StepCache(EngineConfig(platform.data, platform.run), TENANT)
+    for number in range(1500):
+        cache.keep(f"{number:064x}", Step(text="RUN " + "x" * 1000, made_ns=1))
+    assert len(client.df()["BuildCache"]) >= 1500
+    assert len(client.api.prune_builds()["CachesDeleted"]) >= 1500
+    assert client.df()["BuildCache"] == []
 
 
 def test_two_tenants_do_not_wait_for_each_other_for_ever(platform: Platform, build: Callable[..., Any]) -> None:

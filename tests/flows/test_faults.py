@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +18,7 @@ pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "docke
 LINES = 100_000
 # a thousand lines at a time, a pause between: the kill falls into the middle of the writing
 WRITER = f"i=1; while [ $i -le {LINES} ]; do j=$((i+999)); seq $i $j; i=$((j+1)); sleep 0.02; done; exit 7"
-PARTS = ("redis", "web", "panel-worker", "host-worker", "agent", "launcher", "logger", "keeper")
+PARTS = ("redis", "web", "panel-worker", "host-worker", "agent", "netd", "launcher", "logger", "keeper")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -33,3 +35,21 @@ def test_killed_part_loses_nothing(platform: Platform, part: str) -> None:
         assert platform.docker("logs", name).stdout == "".join(f"{number}\n" for number in range(1, LINES + 1))
     finally:
         platform.docker("rm", "-f", name, check=False)
+
+
+def test_what_is_removed_at_its_end_is_read_first(platform: Platform) -> None:
+    """`docker run --rm`, and a logger that comes late: the container has ended before its output is in the log."""
+    logger = platform.part("logger")["pid"]
+    events = ["docker", "events", "--filter", "container=late", "--filter", "event=die", "--since", str(time.time())]
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{platform.socket('demo')}"}
+    os.kill(logger, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool, subprocess.Popen(events, env=environment, stdout=subprocess.PIPE) as told:
+            run = pool.submit(platform.docker, "run", "--rm", "--name", "late", "busybox", "echo", "here")
+            assert told.stdout is not None and told.stdout.readline()
+            told.terminate()
+            time.sleep(0.5)
+            os.kill(logger, signal.SIGCONT)
+            assert run.result().stdout == "here\n"
+    finally:
+        os.kill(logger, signal.SIGCONT)

@@ -22,7 +22,7 @@ from tests.faults import invariants
 from tests.support import machine
 from tests.support.platform import Platform
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker")
 
 LONG_AGO_S = 120.0  # what is younger may just be being made
 
@@ -57,6 +57,7 @@ def orphan(engine: Engine, group: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@pytest.mark.guest
 def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, engine: Engine, runs: str) -> None:
     platform.manage("doctor", "--repair")
     before = invariants.outside(platform), invariants.inside(platform)
@@ -70,7 +71,7 @@ def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, e
     try:
         with orphan(engine, group) as process, orphan(engine, f"{root}/demo/{ended}") as stray:
             subprocess.run(["ip", "link", "add", link, "type", "veth", "peer", "name", f"{link[:12]}pp"], check=True)
-            lease = engine.networks.reserve(engine.tenants.get("demo"), gone)
+            (lease,) = engine.networks.reserve(engine.tenants.get("demo"), gone)
             for path in (platform.data / "engine" / "networks").rglob("*"):
                 if path.is_symlink():
                     long_ago(path)
@@ -95,7 +96,7 @@ def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, e
         platform.docker("rm", ended)
         deadline = time.monotonic() + 10 * machine.slowness()  # what was removed is in the trash until somebody has the time
         while (now := (invariants.outside(platform), invariants.inside(platform))) != before:
-            assert time.monotonic() < deadline, now
+            assert time.monotonic() < deadline, [new ^ old for new, old in zip(now, before, strict=True)]
             time.sleep(0.1)
         assert engine.state("demo", runs).pid == pid and os.path.exists(f"/proc/{pid}")
         (engine.config.trash / f"{gone}.demo.0123abcd").mkdir()
@@ -106,11 +107,12 @@ def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, e
         subprocess.run(["ip", "link", "del", link], capture_output=True, check=False)
 
 
+@pytest.mark.guest
 def test_down_with_containers_leaves_nothing_in_the_kernel(platform: Platform, engine: Engine, runs: str) -> None:
-    pids = [engine.state("demo", runs).pid, *(platform.part(name)["pid"] for name in ("keeper", "launcher", "logger", "agent"))]
+    pids = [engine.state("demo", runs).pid, *(platform.part(name)["pid"] for name in ("keeper", "launcher", "logger", "netd", "agent"))]
     try:
         said = platform.manage("down", "--containers").stderr
-        assert "containers, keeper, launcher, logger and agent are stopped" in said
+        assert "containers, keeper, launcher, logger, netd and agent are stopped" in said
         assert [pid for pid in pids if os.path.exists(f"/proc/{pid}")] == []
         assert invariants.outside(platform) == set()
         assert not cgroups.exists(f"/slipway-{engine.instance}")
@@ -148,7 +150,7 @@ def test_a_row_that_a_power_cut_took_comes_back_and_only_to_its_tenant(platform:
     assert f"note     container left ({left.id[:12]}): the tenant passing it was made for is not in the panel" in said
     assert runs[:12] not in said
     engine.remove("passing", left.id)
-    platform.manage("tenant", "delete", "passing")
+    platform.manage("tenant", "delete", "passing", "--now")
 
 
 def test_a_container_whose_files_are_gone_is_gone(platform: Platform, engine: Engine) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support import machine
 from tests.support.platform import Platform
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "docker"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", "docker")
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def test_a_policy_works_while_panel_workers_and_redis_are_away(platform: Platfor
     eventually(lambda: shown(docker, "thrice", "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}") == "exited 3 4")
 
 
+@pytest.mark.guest
 def test_restart_health_and_prune_with_their_events(docker: Callable[..., str]) -> None:
     since = str(time.time())
     docker(

@@ -227,3 +227,42 @@ def test_the_address_to_attach_at_answers_a_websocket(rest: Rest, platform: Plat
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
         assert client.recv(200).startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.requires("loop")
+def test_a_volume_with_its_files_copies_and_snapshots(platform: Platform, rest: Rest) -> None:
+    made = rest("POST", "demo/volumes", {"name": "vault", "size": "10m", "labels": {"team": "shop"}})
+    assert made[0] == 201 and made[1]["size_bytes"] == 10 << 20
+    try:
+        one = "demo/volumes/vault"
+        assert rest("PUT", f"{one}/files/content", path="/app.conf", data=b"one", mode="640", uid=5)[0] == 204
+        (entry,) = rest("GET", f"{one}/files/list")[1]["entries"]
+        assert (entry["name"], entry["size"], entry["mode"], entry["uid"]) == ("app.conf", 3, 0o640, 5)
+        assert rest("POST", f"{one}/snapshots", {"name": "before"})[0] == 204
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name in ("app.conf", "sub/more", "../../out"):
+                tar.addfile(tarfile.TarInfo(name))
+        refused = rest("PUT", f"{one}/files", data=archive.getvalue())
+        assert refused[0] == 400 and "outside" in refused[1]["error"]["message"]
+        for path in ("/../../etc/passwd", "/none"):
+            assert rest("GET", f"{one}/files/content", path=path)[0] == 404
+        big = rest("PUT", f"{one}/files/content", path="/big", data=os.urandom(11 << 20))
+        assert big[0] >= 400 and "space" in big[1]["error"]["message"].lower()
+        assert rest("DELETE", f"{one}/files", path="/sub")[0] == 204
+        assert rest("POST", f"{one}/snapshots/before/restore")[0] == 204
+        with rest.open("GET", f"{one}/files") as answer, tarfile.open(fileobj=io.BytesIO(answer.read())) as tar:
+            assert tar.getnames() == ["app.conf"]
+        assert rest("POST", f"{one}/clone", {"name": "vault2"})[1]["labels"] == {"team": "shop"}
+        assert rest("POST", "demo/volumes/vault2/resize", {"size": "20m"})[1]["size_bytes"] == 20 << 20
+        assert rest("POST", "demo/volumes/vault2/rename", {"name": "vault3"})[1]["name"] == "vault3"
+        shown = rest("GET", one)[1]
+        assert [each["name"] for each in shown["snapshots"]] == ["before"] and shown["used_by"] == []
+        platform.docker("run", "--name", "crate", "-v", "vault:/v", "busybox", "true")
+        in_use = rest("DELETE", one)
+        assert in_use[0] == 409 and "volume is in use" in in_use[1]["error"]["message"]
+        assert [each["used_by"] for each in rest("GET", "demo/volumes")[1]] == [["crate"], []]
+        assert rest("DELETE", f"{one}/snapshots/before")[0] == 204
+    finally:
+        platform.docker("rm", "-f", "crate", check=False)
+        assert rest("POST", "demo/volume-prune", {"all": True})[1]["names"] == ["vault", "vault3"]

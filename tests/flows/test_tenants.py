@@ -22,7 +22,7 @@ def two(platform: Platform) -> Iterator[Platform]:
     yield platform
     for tenant in ("left", "right"):
         platform.docker("rm", "-f", "web", tenant=tenant, check=False)
-        platform.manage("tenant", "delete", tenant)
+        platform.manage("tenant", "delete", tenant, "--now")
 
 
 def _inspect(platform: Platform, tenant: str) -> dict[str, object]:

@@ -27,7 +27,7 @@ from tests.support.platform import PYTHON, ROOT, Platform
 
 pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft"), pytest.mark.timeout(1800)]
 
-PARTS = ["redis", "web", "panel-worker", "host-worker", "keeper", "launcher", "logger", "agent"]
+PARTS = ["redis", "web", "panel-worker", "host-worker", "keeper", "launcher", "logger", "netd", "agent"]
 KILLED_FOR_S = 15.0  # the promise: healthy again by then
 
 
@@ -91,7 +91,7 @@ def test_the_printed_password_logs_in(platform: Platform) -> None:
     page = opener.open(f"{platform.url}/", timeout=60)
     assert "login" in page.geturl()
     token = next(re.finditer(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.read().decode()))[1]
-    form = urllib.parse.urlencode({"username": user, "password": password, "csrfmiddlewaretoken": token}).encode()
+    form = urllib.parse.urlencode({"login": user, "password": password, "csrfmiddlewaretoken": token}).encode()
     answer = opener.open(urllib.request.Request(page.geturl(), form, {"Referer": page.geturl()}), timeout=60)
     assert "login" not in answer.geturl()
     assert any(cookie.name == "slipway_session" for cookie in jar)
@@ -171,7 +171,7 @@ def test_down_leaves_containers_and_the_next_up_takes_them_over(platform: Platfo
         status = json.loads(done.stdout)
         assert done.returncode == 1 and status["healthy"] is False
         healthy = {part["name"]: part["healthy"] for part in status["parts"]}
-        assert [name for name in PARTS if healthy[name]] == ["keeper", "launcher", "logger", "agent"]
+        assert [name for name in PARTS if healthy[name]] == ["keeper", "launcher", "logger", "netd", "agent"]
         assert Path(f"/proc/{pid}").exists()
         time.sleep(3)
     finally:
@@ -240,7 +240,7 @@ def test_after_a_power_cut_containers_have_exited_and_start_again(second: Platfo
     pids = [part["pid"] for part in second.status()["parts"]] + [demo_pid(second)]
     second.manage("down")  # the supervisor; what it ran is gone, too
     foster = int(Path(f"/proc/{pids[PARTS.index('keeper')]}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    dying = [foster, *pids[len(PARTS) - 4 :]]
+    dying = [foster, *pids[len(PARTS) - 5 :]]
     for number in (signal.SIGSTOP, signal.SIGKILL):  # none sees another die
         for pid in dying:
             os.kill(pid, number)

@@ -30,7 +30,7 @@ def walled(platform: Platform) -> Iterator[Platform]:
     for tenant in (MALLORY, ALICE):
         for container in platform.docker("ps", "-aq", tenant=tenant).stdout.split():
             platform.docker("rm", "-f", container, tenant=tenant)
-        platform.manage("tenant", "delete", tenant)
+        platform.manage("tenant", "delete", tenant, "--now")
 
 
 def run(platform: Platform, *words: str, image: str = "busybox", **more: Any) -> subprocess.CompletedProcess[str]:
@@ -143,7 +143,7 @@ def test_sockets_of_the_control_plane_are_closed_to_people_of_the_host(walled: P
         "import socket, sys\nfor path in sys.argv[1:]:\n"
         "  try: socket.socket(socket.AF_UNIX).connect(path); print(path)\n  except PermissionError: pass"
     )
-    paths = [str(walled.run / f"{name}.sock") for name in ("redis", "agent", "keeper", "launcher", "logger", "supervisor")]
+    paths = [str(walled.run / f"{name}.sock") for name in ("redis", "agent", "keeper", "launcher", "logger", "netd", "supervisor")]
     done = subprocess.run(
         ["/usr/bin/python3", "-c", script, *paths], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=True
     )

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 _OURS = re.compile(r"slipway", re.IGNORECASE)
-_MODULES = ("engine.runtime", "workers.", "controlpanel.")
+_MODULES = ("engine.runtime", "engine.networks.netd", "workers.", "controlpanel.")
 
 
 def found() -> set[str]:

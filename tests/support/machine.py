@@ -9,6 +9,7 @@ import functools
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import registry
-
-NEEDS = ("docker_registry", "root", "overlay", "userns", "cgroup", "cgroup_v1", "cgroup_v2", "nft", "chromium", "docker", "systemd")
 
 
 def promised() -> set[str]:
@@ -75,7 +74,7 @@ def _nft() -> str | None:
 
 
 def _chromium() -> str | None:
-    return None if shutil.which("chromium") else "no chromium: ./manage.py test installs it"
+    return None if shutil.which("chromium") else "no chromium"
 
 
 def _docker() -> str | None:
@@ -86,6 +85,25 @@ def _docker_registry() -> str | None:
     return None if registry.binary("docker-registry", "docker-registry") else "no docker-registry: apt-get download docker-registry"
 
 
+def _git() -> str | None:
+    return None if shutil.which("git") else "no git: apt-get install git"
+
+
+def compose() -> list[str]:
+    """The command: Debian 12 has version 1, Debian 13 has version 2, a plugin of the docker client. [] without one."""
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    return ["docker", "compose"] if Path("/usr/libexec/docker/cli-plugins/docker-compose").exists() else []
+
+
+def _compose() -> str | None:
+    return None if compose() else "no compose: apt-get install docker-compose"
+
+
+def _debootstrap() -> str | None:
+    return None if shutil.which("debootstrap") else "no debootstrap: apt-get install debootstrap"
+
+
 def _systemd() -> str | None:
     return None if Path("/run/systemd/system").is_dir() else "not booted with systemd"
 
@@ -93,6 +111,35 @@ def _systemd() -> str | None:
 def _try(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip() or f"exit code {done.returncode}")
+
+
+def _loop() -> str | None:
+    if not os.access("/dev/loop-control", os.R_OK | os.W_OK):
+        return "no loop devices"
+    return None if shutil.which("mkfs.ext4", path="/usr/sbin:/sbin") else "no mkfs.ext4: install e2fsprogs"
+
+
+def _sctp() -> str | None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError as error:
+        return f"no sctp: {error.strerror}"
+    return None
+
+
+@functools.cache
+def kernel_without_nfs() -> str | None:
+    if os.geteuid() != 0 or shutil.which("modprobe", path="/usr/sbin:/sbin") is None:
+        return "no nfs: only root loads the module, with modprobe"
+    done = _try("/sbin/modprobe", "-a", "nfs", "nfsd")
+    return f"no nfs in this kernel: {done}" if done else None
+
+
+def _nfs() -> str | None:
+    """Client and server."""
+    if reason := kernel_without_nfs():
+        return reason
+    return _systemd() or (None if Path("/usr/sbin/exportfs").exists() else "no NFS server: apt-get install nfs-kernel-server")
 
 
 _CHECKS: dict[str, Callable[[], str | None]] = {
@@ -107,6 +154,12 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "docker_registry": _docker_registry,
     "systemd": _systemd,
+    "git": _git,
+    "compose": _compose,
+    "debootstrap": _debootstrap,
+    "loop": _loop,
+    "sctp": _sctp,
+    "nfs": _nfs,
 }
 
 

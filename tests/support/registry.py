@@ -76,11 +76,12 @@ def running(
     tls: tuple[Path, Path] | None = None,
     token: dict[str, str] | None = None,
     address: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[DebianRegistry]:
-    """``htpasswd``: a line of that file; ``tls``: certificate and key; ``token``: realm, service, issuer, rootcertbundle."""
+    """``htpasswd``: a line of that file; ``tls``: certificate and key; ``token``: realm, service, issuer, rootcertbundle. Port 0: any."""
     program = binary("docker-registry", "docker-registry")
     assert program is not None
-    host = f"{address}:{free_port()}"
+    host = f"{address}:{port or free_port()}"
     config = [
         "version: 0.1", "log: {level: info, accesslog: {disabled: false}}", "http:", f"  addr: {host}", "  secret: x",
         *([f"  tls: {{certificate: {tls[0]}, key: {tls[1]}}}"] if tls else []),

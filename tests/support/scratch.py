@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-_given = "SLIPWAY_DATA" in os.environ
-_root = Path(tempfile.mkdtemp(prefix="slipway-test-")) if not _given else None
+given = "SLIPWAY_DATA" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ  # a worker's was made by who started it, for itself
+_root = Path(tempfile.mkdtemp(prefix="slipway-test-")) if not given else None
 if _root is not None:
     os.environ["SLIPWAY_DATA"] = str(_root / "data")
     os.environ["SLIPWAY_RUN"] = str(_root / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Response, expect
 
 from tests.support.platform import Platform
@@ -43,3 +44,12 @@ class Visitor:
 
     def speak(self, language: str) -> None:
         self.context.add_cookies([{"name": "slipway_language", "value": language, "url": self.base}])
+
+    def dress(self, theme: str, language: str) -> None:
+        self.speak(language)
+        self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+
+    def examine(self, what: str) -> None:
+        """Axe finds nothing wrong with what is shown; ``what`` names it in the report."""
+        found = Axe().run(self.page)
+        assert found.violations_count == 0, f"{what}\n{found.generate_report()}"

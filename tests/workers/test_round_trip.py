@@ -201,3 +201,28 @@ async def test_a_worker_that_is_asked_to_end_finishes_what_it_does(ask: Asker, c
     code = await asyncio.to_thread(counting_worker.signal, 15)
     assert await asked == {"name": "boat"}
     assert code == 0
+
+
+async def test_a_tenant_who_waits_for_himself_holds_up_nobody(ask: Asker) -> None:
+    """More than there are threads, in all the forms that a payload has; in the line the order of a key holds."""
+    forms = ({"tenant": "loud"}, {"spec": {"tenant": "loud"}}, {"volume": {"tenant": "loud"}})
+    waiting = [
+        asyncio.ensure_future(ask.call("test.sleep", key=f"key{number % 40}", name=f"{number:03}", for_s=0.3, **forms[number % 3]))
+        for number in range(120)
+    ]
+    await ask.until(8, "begin")
+    for tenant in ("quiet", ""):
+        begun = time.monotonic()
+        await ask.call("test.sleep", name="other", for_s=0, tenant=tenant)
+        assert time.monotonic() - begun < 0.25
+    await asyncio.gather(*waiting)
+    running, most, order = 0, 0, []
+    for act in ask.acts():
+        word, name = act.split()
+        if name != "other":
+            running += 1 if word == "begin" else -1
+            most = max(most, running)
+            order += [int(name)] if word == "begin" else []
+    assert most == 8 and sorted(order) == list(range(120))
+    for key in range(40):
+        assert [number for number in order if number % 40 == key] == [key, key + 40, key + 80]

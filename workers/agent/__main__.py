@@ -13,9 +13,9 @@ from typing import Any
 
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.kernel import capabilities
+from engine.kernel import capabilities, scheduling
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
-from workers.agent import attach, executing, oom, search, size, spec, walls
+from workers.agent import attach, executing, oom, search, size, spec, volumes, walls
 from workers.agent.building import BuildOps
 from workers.agent.connection import Connection
 from workers.agent.events import events
@@ -29,6 +29,8 @@ from workers.agent.server import Server
 from workers.agent.stats import Stats
 from workers.agent.terminal import Terminals, resize
 from workers.agent.top import top
+from workers.agent.traffic import count_traffic
+from workers.agent.walks import Walks
 from workers.agent.watcher import Watcher
 from workers.memory import few_arenas
 from workers.resp import Address
@@ -39,6 +41,7 @@ def main() -> int:
         print("workers.agent must run as root: it reads logs and containers' input", file=sys.stderr)
         return 77  # EX_NOPERM, sysexits.h
     few_arenas(1)
+    scheduling.prefer_session()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a follower is two or three descriptors
@@ -54,6 +57,7 @@ async def _run(config: EngineConfig) -> None:
     engine = Engine(config)
     watcher = Watcher(engine, host=os.environ.get("SLIPWAY_HOST", "local"), redis=Address.from_environment())
     folders, followers, terminals = Folders(watcher), Followers(), Terminals(watcher)
+    walks = Walks()
     execs, measured = executing.Executions(watcher), Stats(engine)
     ops: dict[str, Callable[[Connection, dict[str, Any]], Awaitable[None]]] = {
         "attach": partial(attach.attach, watcher, folders, followers, terminals),
@@ -66,8 +70,10 @@ async def _run(config: EngineConfig) -> None:
         "exec_resize": partial(executing.resize, execs),
         "exec_state": partial(executing.state, execs),
         "health": partial(last_probes, engine),
-        "size": partial(size.size, engine),
+        "size": partial(size.size, engine, walks),
         "spec": partial(spec.spec, engine),
+        "volume": partial(volumes.one, engine, walks),
+        "volume_usage": partial(volumes.usage, engine, walks),
         "search": partial(search.search, engine),
         "log_use": partial(search.use, engine),
         "events": partial(events, watcher),
@@ -78,7 +84,9 @@ async def _run(config: EngineConfig) -> None:
     }
     health = Health(watcher)
     watcher.on_found = health.begin
-    await asyncio.gather(watcher.run(), health.run(), oom.watch(watcher), walls.guard(engine.networks), Server(config, ops).run())
+    await asyncio.gather(
+        watcher.run(), health.run(), oom.watch(watcher), walls.guard(engine.networks), count_traffic(watcher), Server(config, ops).run()
+    )
 
 
 if __name__ == "__main__":

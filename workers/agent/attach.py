@@ -67,6 +67,7 @@ async def attach(
             await output
         if output.done():
             output.result()
+    await client.finish()
 
 
 def _place(engine: Engine, container_id: str) -> tuple[Position, int]:

@@ -31,6 +31,7 @@ PLACES: Final = max(2, os.cpu_count() or 1)  # builds at once on this host
 AT_MOST: Final = 8 * PLACES
 WAITING_MAX: Final = 32  # of one tenant
 TELL_AFTER_S: Final = 2.0  # who waits longer is told so
+_STEPS: Final = 200  # of a cache, in a line
 
 
 class BuildOps:
@@ -90,7 +91,9 @@ class BuildOps:
 
     async def _usage(self, client: Connection, words: dict[str, Any]) -> None:
         steps = await in_own_thread(lambda: usage(self._engine.images, words["tenant"]), "builds")
-        await client.send(_line({"ok": {"steps": steps}}))
+        await client.send(_line({"ok": {"steps": len(steps)}}))
+        for first in range(0, len(steps), _STEPS):
+            await client.send(_line({"steps": steps[first : first + _STEPS]}))
 
 
 class Turns:

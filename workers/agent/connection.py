@@ -10,6 +10,7 @@ from typing import Final
 
 LINE_LIMIT: Final = 1 << 20  # of the question: ``import`` brings Dockerfile lines
 SEND_BUFFER: Final = 1 << 20
+_DROPPED_AT_ONCE: Final = 256 << 10
 
 
 class Connection:
@@ -50,6 +51,14 @@ class Connection:
                 view = view[self.sock.send(view) :]
             except BlockingIOError:
                 await writable(self._loop, self.sock.fileno())
+
+    async def finish(self) -> None:
+        """After the last byte: says so, and takes what the client still sends until it closes too. A close would fail the client's
+        next write (EPIPE), and asyncio's transports drop what they have not read when a write fails."""
+        self.early = b""
+        self.sock.shutdown(socket.SHUT_WR)
+        while await self._loop.sock_recv(self.sock, _DROPPED_AT_ONCE):
+            pass
 
     def close(self) -> None:
         self.sock.close()

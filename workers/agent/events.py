@@ -72,6 +72,12 @@ def _inventory(engine: Engine, host: str, known: dict[str, int]) -> bytes:
             ended = (found for found in executions.states(engine, spec.id) if not found.running)
             lines += [_line(exec_event(found, spec.tenant, host)) for found in ended]
     seen_ns = time.time_ns()
+    for volume in engine.volumes.list():
+        state, kind = to_json(volume), EventKind.VOLUME_ADDED
+        lines.append(_line(Event(kind=kind, tenant=volume.tenant, object_id=volume.name, seq=seen_ns, time_ns=now, host=host, state=state)))
+    for network in engine.networks.specs():
+        state, kind = to_json(network), EventKind.NETWORK_ADDED
+        lines.append(_line(Event(kind=kind, tenant=network.tenant, object_id=network.id, seq=seen_ns, time_ns=now, host=host, state=state)))
     for tenant, images in image_names(engine).items():
         lines += [_line(image_event(engine, host, tenant, image_id, refs, seen_ns=seen_ns)) for image_id, refs in images.items()]
     return b"".join([*lines, b'{"inventory":"done"}\n'])

@@ -265,6 +265,7 @@ async def exec_(executing: Executions, client: Connection, words: dict[str, Any]
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
+    await client.finish()
 
 
 async def _send(execution: Execution, client: Connection) -> None:

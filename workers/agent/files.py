@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -18,6 +19,7 @@ AT_ONCE: Final = 16  # of one tenant; the next ones wait: each is a process
 LOOKS_AT_ONCE: Final = 4  # of one tenant for a user: short, so they don't wait behind its copies
 COPY_WAITS_S: Final = 20.0  # for another copy into the same container
 POLL_S: Final = 0.02
+VOLUME_OPS: Final = ("stat", "get", "export", "list", "remove", "put")
 
 Op = Callable[[Connection, dict[str, Any]], Any]
 
@@ -41,6 +43,7 @@ class FileOps:
             "diff": self._diff,
             "diff_text": self._text,
             "commit": self._commit,
+            "volume_files": self._volume,
         }
 
     async def _stat(self, client: Connection, words: dict[str, Any]) -> None:
@@ -86,6 +89,16 @@ class FileOps:
         commit = commit_from(words)
         still = self._files.held_still(words["tenant"], words["id"]) if words.get("pause") else nullcontext()
         await self._run(client, words, lambda: self._files.commit(words["tenant"], commit), still=still)
+
+    async def _volume(self, client: Connection, words: dict[str, Any]) -> None:
+        """``id`` is the volume's name, ``what`` one of VOLUME_OPS."""
+        what = text(words, "what")
+        if what not in VOLUME_OPS:
+            raise errors.InvalidArgument(f"{what!r} cannot be done with the files of a volume")
+        early = {"early": base64.b64encode(client.early).decode()} if what == "put" else {}
+        await self._run(
+            client, words, lambda: self._files.of_volume(what, words["tenant"], words["id"], text(words, "path") or "/", **early)
+        )
 
     async def _run(
         self,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, cast
 
 from engine import errors
+from engine.builds.importing import import_from
 from engine.engine import Engine
 from engine.files.upload import Upload
 from workers.agent.connection import Connection
@@ -40,8 +41,14 @@ class ImageOps:
 
     async def _import(self, client: Connection, words: dict[str, Any]) -> None:
         given = {name: text(words, name) for name in ("ref", "message", "platform")}
-        changes = texts(words, "changes")
-        await self._receive(client, words, lambda stream: self._engine.import_rootfs(words["tenant"], stream, changes=changes, **given))
+        changes, address = texts(words, "changes"), text(words, "address")
+
+        def act(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+            if address:
+                return import_from(self._engine, words["tenant"], address, changes=changes, **given)
+            return self._engine.import_rootfs(words["tenant"], stream, changes=changes, **given)
+
+        await self._receive(client, words, act)
 
     async def _save(self, client: Connection, words: dict[str, Any]) -> None:
         """Refusals come before the ok; what breaks later ends the stream without its end mark."""

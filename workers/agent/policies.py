@@ -11,17 +11,20 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from engine import disk, errors, restarts
+from engine import disk, errors, remote, restarts
 from engine.engine import Engine
 from engine.model.container import ContainerState, Status
 from engine.restarts import Restart
+from workers.agent.threads import in_own_thread
 
 log = logging.getLogger(__name__)
 
 _STARTERS: Final = 8  # starts at a time: after a reboot there may be a thousand, and the launcher is one
+_WAITERS: Final = 4  # of one tenant, of containers whose start waits for an NFS server: in threads of their own
 _RETRY_S: Final = (0.1, 0.3, 1.0, 3.0)  # while launcher or keeper are away
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -34,6 +37,7 @@ class Policies:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(_STARTERS, thread_name_prefix="restart")
+        self._waiters: dict[str, asyncio.Semaphore] = {}  # by tenant
 
     def is_platform_start(self) -> bool:
         """Whether this is the first agent since the machine or the keeper's family began. ``platform_started`` makes it the past."""
@@ -89,7 +93,7 @@ class Policies:
         failures = 0
         while True:
             try:
-                state = await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.start_again, container_id, restart)
+                state = await self._start_once(container_id, restart)
             except (errors.Unavailable, OSError) as error:
                 log.debug("restart of %s: %s", container_id[:12], error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
@@ -103,3 +107,11 @@ class Policies:
             if state is not None:
                 self._tell(state)
             return
+
+    async def _start_once(self, container_id: str, restart: Restart) -> ContainerState | None:
+        act = partial(self._engine.start_again, container_id, restart)
+        spec = self._engine.records.spec(container_id)
+        if not remote.waits_for_servers(self._engine, spec):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+        async with self._waiters.setdefault(spec.tenant, asyncio.Semaphore(_WAITERS)):
+            return await in_own_thread(act, f"restart-{container_id[:12]}")

@@ -1,4 +1,5 @@
-"""Keeps the walls between tenants standing: an administrator's ``nft flush ruleset`` or a firewall that starts is answered at once."""
+"""Keeps the walls between tenants standing: an administrator's ``nft flush ruleset`` or a firewall that starts is answered at once, a
+bridge that he deleted soon."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from engine.kernel.nftables import Watch
 from engine.networks import Networks
 
 _log = logging.getLogger(__name__)
+LOOK_S = 5.0  # after a deleted bridge, of which nftables says nothing
 REST_S = 0.25  # a firewall changes many rules in a row, and each start of a container sends us word too
 
 
@@ -28,17 +30,24 @@ async def guard(networks: Networks) -> None:
                     await asyncio.to_thread(networks.heal)
                 except EngineError as error:
                     _log.error("%s", error.message)
-            await _readable(watch)
-            await asyncio.sleep(REST_S)
-            changed = watch.rules_changed()
+            if await _readable(watch):
+                await asyncio.sleep(REST_S)
+                changed = watch.rules_changed()
+            else:
+                changed = await asyncio.to_thread(networks.is_bridge_missing)
     finally:
         watch.close()
 
 
-async def _readable(watch: Watch) -> None:
+async def _readable(watch: Watch) -> bool:
+    """Or nothing happened for LOOK_S."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(watch.fileno(), ready.set)
     try:
-        await ready.wait()
+        async with asyncio.timeout(LOOK_S):
+            await ready.wait()
+            return True
+    except TimeoutError:
+        return False
     finally:
         loop.remove_reader(watch.fileno())

@@ -93,6 +93,10 @@ class Watcher:
         for call in list(self._trusting.get("", ())):
             call()
 
+    def report(self, *events: Event) -> None:
+        """To the panel by its queue alone; any thread."""
+        self._outbox.put(*events)
+
     def tell(self, event: Event) -> None:
         for object_id in ("", event.object_id):
             for listener in list(self._listeners.get(object_id, ())):

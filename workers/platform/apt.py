@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,17 +23,20 @@ UP: Final = {
     "/usr/bin/ps": "procps",
 }
 VENV: Final = "python3-venv"
-TEST: Final = {
+TEST: Final = {"/usr/bin/msgfmt": "gettext", "/usr/bin/ssh-add": "openssh-client"}
+GIT: Final = {"/usr/bin/git": "git"}  # of the tests that build from a repository
+COMPOSE: Final = {"/usr/bin/docker-compose": "docker-compose"}  # of those that bring up projects
+NFS: Final = {"/usr/sbin/exportfs": "nfs-kernel-server"}  # of those that ask an NFS server, where the kernel can
+BROWSER: Final = {  # of the tests that look at pages
     "/usr/bin/chromium": "chromium",
     "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc": "fonts-noto-cjk",
-    "/usr/bin/msgfmt": "gettext",
 }
 
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")  # invoke-rc.d(8): 101 forbids the action
 _UNITS: Final = {"redis-server": ("redis-server.service",)}  # enabled by their package: they must not start at the next boot either
 
 
-def missing(wanted: dict[str, str]) -> list[str]:
+def missing(wanted: Mapping[str, str]) -> list[str]:
     return sorted({package for path, package in wanted.items() if not os.path.exists(path)})
 
 

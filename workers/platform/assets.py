@@ -40,14 +40,16 @@ def key(source: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def fetch(source: Path, cache: Path, python: Path) -> Path:
+def fetch(source: Path, cache: Path, python: Path, *, others: Path | None = None) -> Path:
     """The folder below ``cache`` with everything package.json lists; made by npm when this lock file is new here.
 
-    ``python``: an environment's, with pip.
+    ``python``: an environment's, with pip. ``others``: a cache that is looked into, and left alone.
     """
     ready = cache / key(source)
     if ready.is_dir():
         return ready
+    if others is not None and (others / ready.name).is_dir():
+        return others / ready.name
     cache.mkdir(parents=True, exist_ok=True)
     step("fetching front-end files from npm (node comes from PyPI, for this once)")
     with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as made:

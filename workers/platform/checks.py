@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from workers.platform import sockets
-from workers.platform.places import Places
+from workers.platform.places import ELSEWHERE, Places
 from workers.platform.say import Refusal
 
 _RUN_MAX: Final = 107 - len("/tenants//docker.sock") - 32  # unix(7) sun_path; 32: the longest name of a tenant
@@ -29,6 +29,15 @@ def require_places(places: Places) -> None:
         )
 
 
+def require_panel(places: Places) -> None:
+    """SLIPWAY_PANEL: what a panel elsewhere and this machine must share."""
+    given = places.variables.get("SLIPWAY_PANEL") or "here"
+    if given not in ("here", ELSEWHERE):
+        raise Refusal(f"SLIPWAY_PANEL={given}: say here, or {ELSEWHERE} when web and the panel's worker run in containers")
+    if given == ELSEWHERE and (places.private_redis or places.embedded_database):
+        raise Refusal(f"SLIPWAY_PANEL={ELSEWHERE} needs REDIS_URL and DATABASE_URL: the panel in containers must reach the same two")
+
+
 def require_kernel(places: Places) -> None:
     """What containers can't do without. ``doctor`` tells the whole list."""
     from engine.kernel import probe
@@ -39,13 +48,15 @@ def require_kernel(places: Places) -> None:
         raise Refusal(f"this kernel can't run containers: {rows}")
 
 
-def require_port(places: Places) -> None:
-    try:
-        sockets.open_http(places.http).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise Refusal(f"{places.http} is taken by another program: stop that one, or set SLIPWAY_HTTP to a free address") from error
-        raise Refusal(f"can't listen on {places.http}: {error.strerror}: set SLIPWAY_HTTP to an address of this machine") from error
+def require_ports(places: Places) -> None:
+    for variable, address in (("SLIPWAY_HTTP", places.http), ("SLIPWAY_TLS", places.tls)):
+        try:
+            if address:
+                sockets.open_http(address, variable).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Refusal(f"{address} is taken by another program: stop that one, or set {variable} to a free address") from error
+            raise Refusal(f"can't listen on {address}: {error.strerror}: set {variable} to an address of this machine") from error
 
 
 def require_redis(places: Places) -> None:

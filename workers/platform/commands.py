@@ -1,6 +1,6 @@
 """The commands of manage.py and where each runs.
 
-    from the checkout, any Python     up (installs, then goes on in the release), assets, messages, doctor, test, lint
+    from the checkout, any Python     up (installs, then goes on in the release), release, assets, messages, doctor, test, lint
     from the installed release        down, status, logs, service, uninstall, keeper, and the panel's own commands
 
 "From the release" means: this process is replaced by the release's Python running the release's manage.py, so root runs
@@ -10,6 +10,7 @@ nothing that another user may have changed since it was installed.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from workers.platform.places import Places, load_env_file
 from workers.platform.say import Refusal
 
 ROOT: Final = Path(__file__).resolve().parents[2]  # a checkout, or a release
-PANEL_COMMANDS: Final = ("tenant", "token", "user", "member")
+PANEL_COMMANDS: Final = ("tenant", "project", "token", "context", "user", "member", "audit")
 
 
 def main(words: Sequence[str]) -> int:
@@ -59,6 +60,10 @@ def _run(words: list[str]) -> int:
         from workers.platform import develop
 
         return develop.build(ROOT, options.command)
+    if options.command == "release":
+        checks.require_root("release")
+        install.install(ROOT, dataclasses.replace(places, data=options.folder.absolute()), packages={})
+        return 0
     if options.command == "doctor":
         if options.repair:
             return _repair(places, words)
@@ -73,6 +78,7 @@ def _run(words: list[str]) -> int:
 def _up(places: Places, words: list[str], options: argparse.Namespace) -> int:
     checks.require_root("up")
     checks.require_places(places)
+    checks.require_panel(places)
     if not install.is_release(ROOT):
         checks.require_kernel(places)
         _replace(install.install(ROOT, places), places, words)
@@ -92,7 +98,7 @@ def _repair(places: Places, words: list[str]) -> int:
 
 
 def _in_place(places: Places, release: Path, options: argparse.Namespace) -> int:
-    from workers.platform import logs, service, status, stopping, tending, uninstall
+    from workers.platform import backup, logs, restore, service, status, stopping, tending, uninstall
 
     match options.command:
         case "down":
@@ -109,6 +115,10 @@ def _in_place(places: Places, release: Path, options: argparse.Namespace) -> int
             else:
                 stopping.stop_containers(places)
             return 0
+        case "backup":
+            return backup.backup(places, release, options.output, volumes=options.volumes)
+        case "restore":
+            return restore.restore(places, release, options.file, force=options.force)
         case "uninstall":
             return uninstall.uninstall(places, agreed=options.yes)
     raise Refusal(f"no command {options.command}")
@@ -162,8 +172,16 @@ def _parser() -> argparse.ArgumentParser:
     service.add_argument("act", choices=("install", "remove"))
     keeper = command("keeper", "start the keeper alone, or end it with all containers (the unit's commands)")
     keeper.add_argument("act", choices=("start", "stop"))
+    copy = command("backup", "the panel's own state into one file, while the platform runs; containers and images are not in it")
+    copy.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a new file, which holds secrets")
+    copy.add_argument("--volumes", action="store_true", help="and what lies in the volumes of all tenants")
+    back = command("restore", "what backup wrote, onto a clean platform: all of it or nothing")
+    back.add_argument("file", type=Path, metavar="FILE")
+    back.add_argument("--force", action="store_true", help="also where there are tenants: all that the panel knows is replaced")
     remove = command("uninstall", "remove everything that was installed and made, after asking")
     remove.add_argument("--yes", action="store_true", help="don't ask")
+    release = command("release", "install code and environment into FOLDER/app and start nothing, as images do (docker/Dockerfile)")
+    release.add_argument("folder", type=Path, metavar="FOLDER")
     command("assets", "fetch the front-end files into this checkout")
     command("messages", "compile the translations of this checkout")
     return parser

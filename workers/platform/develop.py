@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from workers.platform import apt, assets, checks, messages, venv
+from workers.platform.places import Places
 from workers.platform.say import Refusal, step
 
 _LINT: Final = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy", "engine", "workers"), ("lint-imports",))
@@ -28,7 +29,13 @@ def run(root: Path, verb: str, words: list[str]) -> int:
     build(root, "assets")
     build(root, "messages")
     path = os.pathsep.join([*map(str, _tools(python.parent.parent)), os.environ.get("PATH", "")])
-    return _become(python, "pytest", words, path)
+    return _become(python, "pytest", [*_lanes(words), *words], path)
+
+
+def _lanes(words: list[str]) -> list[str]:
+    """The whole of the tests, or of a mark, in two processes at once: they wait as much as they work. Not where a few are named."""
+    few = any(word in ("--collect-only", "--pdb", "-s", "-n") or Path(word.partition("::")[0]).exists() for word in words)
+    return [] if few else ["-n", "2"]
 
 
 def _become(python: Path, module: str, words: list[str], path: str) -> int:
@@ -39,7 +46,8 @@ def build(root: Path, what: str) -> int:
     if what == "messages":
         messages.compile_all(root)
         return 0
-    cached = assets.fetch(root, root / ".venv" / "assets", _environment(root, "requirements.lock"))
+    installed = Places.from_environment(os.environ).app / "assets"
+    cached = assets.fetch(root, root / ".venv" / "assets", _environment(root, "requirements.lock"), others=installed)
     vendor = root / "controlpanel" / "static" / "vendor"
     stamp = vendor / ".key"
     wanted = " ".join([cached.name, *sorted(assets.icon_names(root / "templates"))])

@@ -49,6 +49,7 @@ def check(places: Places, *, patience_s: float = PATIENCE_S) -> list[PartHealth]
         "keeper": lambda: None,  # it answered "parts"
         "launcher": lambda: _connect(places.engine.launcher_socket, patience_s),
         "logger": lambda: _connect(places.engine.logger_socket, patience_s),
+        "netd": lambda: _ask_netd(places, patience_s),
         "agent": lambda: _ping_agent(places, patience_s),
     }
     results: dict[str, str] = {}
@@ -94,7 +95,7 @@ def _verdict(name: str, supervisor: dict[str, Any] | None, kept: dict[str, Any],
         if pid is None:
             fault = f"not running{_last(own)}" if kept else f"no keeper answers at {places.engine.keeper_socket}"
         return PartHealth(name, pid, not fault, fault)
-    if name == parts.REDIS and not places.private_redis:
+    if name in parts.elsewhere(places):
         return PartHealth(name, None, not fault, fault)
     if supervisor is None:
         return PartHealth(name, None, False, "the platform is not running: ./manage.py up starts it")
@@ -155,6 +156,11 @@ def _ping_worker(places: Places, queue: str, patience_s: float) -> None:
 def _connect(path: Path, patience_s: float) -> None:
     with protocol.connect(path, timeout_s=patience_s):
         pass
+
+
+def _ask_netd(places: Places, patience_s: float) -> None:
+    with protocol.connect(places.engine.netd_socket, timeout_s=patience_s) as sock:
+        protocol.ask(sock, "status")
 
 
 def _ping_agent(places: Places, patience_s: float) -> None:

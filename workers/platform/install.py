@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -37,15 +37,15 @@ def installed(places: Places) -> Path | None:
     return release if is_release(release) else None
 
 
-def install(source: Path, places: Places) -> Path:
-    """Bring <data>/app to what ``source`` (a checkout) holds; the release. Needs root."""
-    packages = apt.missing(apt.UP)
-    apt.install(packages)
+def install(source: Path, places: Places, *, packages: Mapping[str, str] = apt.UP) -> Path:
+    """Bring <data>/app to what ``source`` (a checkout) holds; the release. Needs root. ``packages``: Debian's that must be there."""
+    missing = apt.missing(packages)
+    apt.install(missing)
     python = venv.interpreter(for_everybody=True)
     for folder in (places.data, places.app, places.etc):
         _folder(folder, 0o755)
-    if packages:
-        disk.write_json(places.packages_note, sorted({*(disk.read_json(places.packages_note) or []), *packages}), mode=0o644)
+    if missing:
+        disk.write_json(places.packages_note, sorted({*(disk.read_json(places.packages_note) or []), *missing}), mode=0o644)
     with disk.locked(places.app / ".lock"):
         environment = places.app / "venvs" / venv.key(python, source / "requirements.lock")
         if not venv.is_complete(environment, environment.name):

@@ -13,13 +13,14 @@ from typing import Final
 from workers.platform.places import REDIS_USER, USER, Places
 from workers.platform.spawn import Identity
 
-SUPERVISED: Final = ("redis", "web", "panel-worker", "host-worker")
-KEPT: Final = ("keeper", "launcher", "logger", "agent")  # children of the keeper; containers hang on them
-ALL: Final = SUPERVISED + KEPT
-
 WEB: Final = "web"
+PANEL_WORKER: Final = "panel-worker"
 REDIS: Final = "redis"
 AGENT: Final = "agent"
+NETD: Final = "netd"
+SUPERVISED: Final = (REDIS, WEB, PANEL_WORKER, "host-worker")
+KEPT: Final = ("keeper", "launcher", "logger", NETD, AGENT)  # children of the keeper; containers hang on them
+ALL: Final = SUPERVISED + KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,6 @@ def supervised(places: Places, release: Path) -> list[Part]:
     """In the order of their start. They wait for each other by themselves, so nobody waits for them."""
     python = str(release / "venv" / "bin" / "python")
     folder = str(release)
-    panel = identity(USER)
-    panel_environment = places.panel_environment(release)
     parts = []
     if places.private_redis:
         parts.append(
@@ -51,23 +50,40 @@ def supervised(places: Places, release: Path) -> list[Part]:
                 identity(REDIS_USER),
             )
         )
-    parts += [
-        Part(
-            WEB,
-            (python, "-m", "controlpanel.server"),
-            {**panel_environment, "NOTIFY_SOCKET": str(places.notify_socket)},
-            folder,
-            panel,
-            takes_sockets=True,
-        ),
-        Part("panel-worker", (python, "-m", "controlpanel.worker"), panel_environment, folder, panel),
-        Part("host-worker", (python, "-m", "workers.host_worker"), places.host_environment(release), folder),
-    ]
-    return parts
+    if places.panel_here:
+        panel, panel_environment = identity(USER), places.panel_environment(release)
+        parts += [
+            Part(
+                WEB,
+                (python, "-m", "controlpanel.server"),
+                {**panel_environment, "NOTIFY_SOCKET": str(places.notify_socket)},
+                folder,
+                panel,
+                takes_sockets=True,
+            ),
+            Part(PANEL_WORKER, (python, "-m", "controlpanel.worker"), panel_environment, folder, panel),
+        ]
+    return [*parts, Part("host-worker", (python, "-m", "workers.host_worker"), places.host_environment(release), folder)]
+
+
+def elsewhere(places: Places) -> frozenset[str]:
+    """Parts that this machine needs and others run."""
+    redis = () if places.private_redis else (REDIS,)
+    panel = () if places.panel_here else (WEB, PANEL_WORKER)
+    return frozenset((*redis, *panel))
 
 
 def agent_argv(release: Path) -> list[str]:
     return [str(release / "venv" / "bin" / "python"), "-m", "workers.agent"]
+
+
+def netd_argv(release: Path) -> list[str]:
+    return [str(release / "venv" / "bin" / "python"), "-S", "-m", "engine.networks.netd"]  # -S: third-party folders aren't needed
+
+
+def netd_environment(release: Path) -> dict[str, str]:
+    """The keeper adds the two folders. It knows nothing else, so it can tell nothing else."""
+    return {"PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def identity(user: str) -> Identity:

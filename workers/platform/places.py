@@ -6,6 +6,7 @@
 <data>/app/current              the release in use
 <data>/redis/                   redis 0700: append-only file, ACL users
 <data>/redis.key                root 0600: the ACL users' passwords
+<data>/etc/tls/                 the server's certificates (workers/platform/certificates.py)
 <data>/log/<part>.log
 <run>/redis.sock → redis/redis.sock     in a folder of its own, for Redis makes its socket itself
 <run>/supervisor.sock notify.sock
@@ -23,6 +24,7 @@ from typing import Final
 from engine.config import DATA_DEFAULT, RUN_DEFAULT, EngineConfig
 
 HTTP_DEFAULT: Final = "127.0.0.1:8000"
+TLS_DEFAULT: Final = ":2376"  # when SLIPWAY_TLS says on: the port that dockerd speaks TLS on
 HOST_DEFAULT: Final = "local"
 USER: Final = "slipway"
 REDIS_USER: Final = "redis"
@@ -30,8 +32,9 @@ DEMO_TENANT: Final = "demo"
 
 # What a part may learn from the caller's environment, beside SLIPWAY_*: nothing else of root's shell goes into a daemon.
 _COMMON: Final = ("LANG", "TZ", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_PANEL_ONLY: Final = ("DATABASE_URL", "DATABASE_URL_FILE", "SECRET_KEY", "SECRET_KEY_FILE")
+_PANEL_ONLY: Final = ("DATABASE_URL", "DATABASE_URL_FILE", "SECRET_KEY", "SECRET_KEY_FILE", "SEAL_KEY", "SEAL_KEY_FILE")
 SETTINGS: Final = ("REDIS_URL", "REDIS_URL_FILE", *_PANEL_ONLY)
+ELSEWHERE: Final = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,11 @@ class Places:
     def embedded_database(self) -> bool:
         return not (self.variables.get("DATABASE_URL") or self.variables.get("DATABASE_URL_FILE"))
 
+    @property
+    def panel_here(self) -> bool:
+        """Ours to run. Else web and the panel's worker run in containers (docker/compose.yml), or under another supervisor."""
+        return self.variables.get("SLIPWAY_PANEL") != ELSEWHERE
+
     def tenant_socket(self, tenant: str) -> Path:
         return self.run / "tenants" / tenant / "docker.sock"
 
@@ -133,9 +141,27 @@ class Places:
         password = json.loads(self.redis_key.read_bytes())[user]
         return f"unix://{user}:{password}@{self.redis_socket}?db=0"
 
+    @property
+    def tls(self) -> str:
+        """HOST:PORT, or "" when there is no such door."""
+        given = self.variables.get("SLIPWAY_TLS", "").strip()
+        if given.lower() in ("", "off", "no", "false", "0"):
+            return ""
+        return TLS_DEFAULT if given.lower() in ("on", "yes", "true", "1") else given
+
+    @property
+    def tls_folder(self) -> Path:
+        return self.etc / "tls"
+
     def own(self) -> dict[str, str]:
         """The variables that name this platform, also where they were defaults."""
-        return {"SLIPWAY_DATA": str(self.data), "SLIPWAY_RUN": str(self.run), "SLIPWAY_HTTP": self.http, "SLIPWAY_HOST": self.host}
+        return {
+            "SLIPWAY_DATA": str(self.data),
+            "SLIPWAY_RUN": str(self.run),
+            "SLIPWAY_HTTP": self.http,
+            "SLIPWAY_TLS": self.tls,
+            "SLIPWAY_HOST": self.host,
+        }
 
     def part_environment(self, release: Path) -> dict[str, str]:
         """What every part gets. No part sees another's credentials."""

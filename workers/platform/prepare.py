@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from engine import disk
+from workers import witness
 from workers.platform import parts
 from workers.platform.places import REDIS_USER, USER, Places
 from workers.platform.say import Refusal, step
 from workers.platform.spawn import Identity
 
+_DATABASE: Final = "slipway.sqlite3"
 _REDIS_USERS: Final = ("panel", "host", "admin")
 _MADE_USER: Final = "made-user"  # in <data>/etc: this platform created the unix user
 
@@ -33,6 +35,8 @@ def prepare(places: Places, release: Path) -> None:
     if places.private_redis:
         write_redis_configuration(places)
     migrate(places, release)
+    if places.tls and places.panel_here:
+        make_certificates(places, release)
 
 
 def ensure_user(places: Places) -> None:
@@ -63,6 +67,7 @@ def make_folders(places: Places) -> None:
         (places.data / "content" / "blobs", 0, panel.gid, 0o750),
         (places.engine.blobs, 0, panel.gid, 0o750),
         (places.etc, 0, 0, 0o755),
+        (places.data / witness.FOLDER, 0, panel.gid, 0o2750),
         (places.panel, panel.uid, panel.gid, 0o700),
         (places.log, 0, panel.gid, 0o2750),
         (places.run, 0, 0, 0o755),
@@ -85,19 +90,19 @@ def make_folders(places: Places) -> None:
 
 
 def make_keys(places: Places) -> None:
-    """Django's key and the key of the agent's tickets, readable by the panel's user; the passwords of Redis, by root."""
+    """The keys of Django, of sealed secrets and of the agent's tickets, readable by the panel's user; the passwords of Redis, by root."""
     panel = parts.identity(USER)
-    for name in ("secret.key", "ticket.key"):
+    for name in ("secret.key", "seal.key", "ticket.key"):
         if os.path.lexists(places.panel / name):
             _regain(places.panel / name, panel)
         else:
-            _give(places.panel / name, secrets.token_urlsafe(48).encode(), panel)
+            give(places.panel / name, secrets.token_urlsafe(48).encode(), panel)
     if places.private_redis and not places.redis_key.exists():
         disk.write_json(places.redis_key, {user: secrets.token_hex(24) for user in _REDIS_USERS}, sync=True)
 
 
-def _give(path: Path, data: bytes, owner: Identity) -> None:
-    """A new file in a folder that its owner may write: never through a name he could have put there (a link to /etc/shadow)."""
+def give(path: Path, data: bytes, owner: Identity) -> None:
+    """A new file for its owner alone in a folder that he may write: never through a name that he put there (a link to /etc/shadow)."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
@@ -154,14 +159,30 @@ def write_redis_configuration(places: Places) -> None:
 
 def migrate(places: Places, release: Path) -> None:
     """The database's tables, as the panel's user. A SQLite file that this release has migrated is left alone: that saves a second."""
-    mark = places.etc / "migrated"
-    if places.embedded_database and mark.exists() and mark.read_text() == release.name and (places.panel / "slipway.sqlite3").exists():
-        return
+    mark, database = places.etc / "migrated", places.panel / _DATABASE
+    if places.embedded_database:
+        for path in (database, *(places.panel / f"{_DATABASE}-{suffix}" for suffix in ("wal", "shm"))):
+            if os.path.lexists(path):
+                _regain(path, parts.identity(USER))
+        if database.exists() and mark.exists() and mark.read_text() == release.name:
+            return
     step("bringing the database up to date")
     done = django(places, release, "migrate", "--no-input", "--verbosity", "0")
     if done.returncode:
         raise Refusal(f"the database could not be migrated: {last_line(done.stderr)}")
     mark.write_text(release.name)
+
+
+def make_certificates(places: Places, release: Path) -> None:
+    """The server's, as root; the panel makes its authority for clients itself."""
+    from workers.platform import certificates
+
+    if certificates.make(places):
+        step(f"the certificate for TLS is for {', '.join((places.tls_folder / 'names').read_text().split())}")
+    if not (places.panel / "clients.pem").exists():
+        done = django(places, release, "context", "authority")
+        if done.returncode:
+            raise Refusal(f"the authority for clients' certificates could not be made: {last_line(done.stderr)}")
 
 
 def django(places: Places, release: Path, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -2,9 +2,10 @@
 
 Two units. The keeper has its own, because systemd ends what is in a unit's cgroup when the unit stops, and containers must
 outlive a restart of the platform; KillMode=mixed of the platform's unit signals the supervisor alone first. The containers'
-cgroups are outside of systemd's tree anyway (it leaves them be).
+cgroups are outside of systemd's tree anyway (it leaves them be). Both are beside the containers' cgroup, and weigh six times as much
+when processors are short: see engine.kernel.scheduling.
 
-    slipway-keeper.service   foster, keeper, launcher, logger, agent
+    slipway-keeper.service   foster, keeper, launcher, logger, netd, agent
     slipway.service          `manage.py up` of the installed release: redis, web, workers
 """
 
@@ -34,6 +35,8 @@ WorkingDirectory={current}
 ExecStart={python} {manage} keeper start
 ExecStop={python} {manage} keeper stop
 KillMode=process
+Slice=-.slice
+CPUWeight=600
 TimeoutStartSec=120
 TimeoutStopSec=120
 OOMScoreAdjust=-900
@@ -57,6 +60,8 @@ EnvironmentFile={environment}
 WorkingDirectory={current}
 ExecStart={python} {manage} up
 KillMode=mixed
+Slice=-.slice
+CPUWeight=600
 TimeoutStopSec=60
 Restart=on-failure
 RestartSec=2

@@ -1,4 +1,4 @@
-"""The HTTP listener, opened once by the supervisor and kept while web comes and goes."""
+"""The listeners for HTTP and TLS, opened once by the supervisor and kept while web comes and goes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from workers.platform.say import Refusal
 BACKLOG: Final = 2048
 
 
-def split(address: str) -> tuple[str, int]:
-    """``127.0.0.1:8000``, ``[::1]:8000``, ``:8000`` (every address). Refusal when it is none of these."""
+def split(address: str, variable: str = "SLIPWAY_HTTP") -> tuple[str, int]:
+    """``127.0.0.1:8000``, ``[::1]:8000``, ``:8000`` (every address). Refusal, naming the variable, when it is none of these."""
     try:
         parts = urlsplit(f"//{address}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port = "", None
     if port is None:
-        raise Refusal(f"SLIPWAY_HTTP={address}: say host:port, as in 127.0.0.1:8000")
+        raise Refusal(f"{variable}={address}: say host:port, as in 127.0.0.1:8000")
     return host, port
 
 
-def open_http(address: str) -> socket.socket:
+def open_http(address: str, variable: str = "SLIPWAY_HTTP") -> socket.socket:
     """Listening, not blocking. Raises OSError: the port is taken, or the address is not this machine's."""
-    host, port = split(address)
+    host, port = split(address, variable)
     family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.kernel import processes, syscalls
+from engine.kernel import processes, scheduling, syscalls
 
 _FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 _OUT_OF_THE_WAY: Final = 256  # above what we pass, so that moving one descriptor never closes another
@@ -51,6 +51,7 @@ def spawn(
         return pid
     try:
         os.setsid()  # Ctrl-C at the terminal is for the supervisor alone
+        scheduling.prefer_session()
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDONLY)

@@ -6,9 +6,11 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 from typing import Final
 
 from engine import errors
+from engine.runtime import lock
 from engine.runtime.client import KeeperClient
 from workers.platform import health
 from workers.platform.places import Places
@@ -50,20 +52,20 @@ def stop_supervisor(places: Places) -> bool:
 
 
 def stop_containers(places: Places) -> None:
-    """Containers, then keeper, launcher, logger, agent."""
+    """Containers, then keeper, launcher, logger, netd, agent. Also when the keeper was just killed: its foster forks the next one."""
     keeper = KeeperClient(places.engine)
-    try:
-        keeper.stop(containers=True)
-    except errors.Unavailable:
-        _leave_kernel(places)
-        return  # none runs
     deadline = time.monotonic() + _GRACE_S
-    while places.engine.keeper_socket.exists() and _answers(keeper):
+    ran = False
+    while lock.is_held(places.engine):
+        ran = True
+        with suppress(errors.Unavailable):
+            keeper.stop(containers=True)
         if time.monotonic() > deadline:
             raise Refusal(f"the keeper does not end: its log is {places.log}/keeper.log")
         time.sleep(0.05)
     _leave_kernel(places)
-    step("containers, keeper, launcher, logger and agent are stopped")
+    if ran:
+        step("containers, keeper, launcher, logger, netd and agent are stopped")
 
 
 def _leave_kernel(places: Places) -> None:
@@ -73,11 +75,3 @@ def _leave_kernel(places: Places) -> None:
         from engine.engine import Engine
 
         leaving.leave_kernel(Engine(places.engine))
-
-
-def _answers(keeper: KeeperClient) -> bool:
-    try:
-        keeper.parts()
-    except errors.EngineError:
-        return False
-    return True

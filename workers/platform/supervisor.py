@@ -6,7 +6,7 @@
     tending      every 2 s a short-lived child makes sure that the keeper and its agent are there
     logs         looked after every 30 s
 
-It holds the HTTP listener, so that the address stays ours while web restarts. It ends by SIGTERM or SIGINT: web and the
+It holds the listeners for HTTP and TLS, so that the addresses stay ours while web restarts. It ends by SIGTERM or SIGINT: web and the
 workers first, Redis when they are gone; the keeper and the containers stay.
 """
 
@@ -38,6 +38,7 @@ BACKOFF_LAST_S: Final = 10.0
 TEND_EVERY_S: Final = 2.0
 ROTATE_EVERY_S: Final = 30.0
 _HTTP: Final = "http"
+_TLS: Final = "tls"
 
 
 @dataclass(slots=True)
@@ -73,7 +74,11 @@ class Supervisor:
         self._release = release
         self._children = {part.name: Child(part) for part in family}
         self._fork_tender = tend
-        self._http = open_http(places.http)
+        self._doors = {}
+        if places.panel_here:
+            self._doors[_HTTP] = open_http(places.http)
+            if places.tls:
+                self._doors[_TLS] = open_http(places.tls, "SLIPWAY_TLS")
         self._notify = NotifySocket(places.notify_socket, parts.gid())
         self._store = FdStore()
         self._control = protocol.listen(places.supervisor_socket)
@@ -123,7 +128,8 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         part = child.part
         log = logfiles.open_log(self._places.log, part.name)
-        listen = {_HTTP: self._http.fileno(), **self._store.items()} if part.takes_sockets else {}
+        doors = {label: door.fileno() for label, door in self._doors.items()}
+        listen = {**doors, **self._store.items()} if part.takes_sockets and doors else {}
         try:
             child.pid = spawn(
                 part.argv,
@@ -216,7 +222,7 @@ class Supervisor:
     def _do(self, question: dict[str, Any]) -> dict[str, Any]:
         if question.get("op") == "parts":
             children = [child.to_json() for child in self._children.values()]
-            return {"pid": os.getpid(), "release": self._release, "http": self._places.http, "parts": children}
+            return {"pid": os.getpid(), "release": self._release, "http": self._places.http, "tls": self._places.tls, "parts": children}
         if question.get("op") == "restart":
             child = self._children.get(str(question.get("name")))
             if child is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import EngineError
-from workers.platform import checks, demo, health, logfiles, prepare, sockets, stopping, tending
+from workers.platform import checks, demo, health, logfiles, parts, prepare, restore, sockets, stopping, tending
 from workers.platform.places import DEMO_TENANT, Places
 from workers.platform.say import Refusal, line, step
 
@@ -24,15 +24,18 @@ _ASK_EVERY_S: Final = 0.05
 
 def up(places: Places, release: Path, *, detach: bool, with_demo: bool) -> int:
     """The exit code; in the foreground it does not return."""
+    with_demo = with_demo and places.panel_here
     running = health.supervisor_parts(places)
     if running is not None:
-        if running["release"] == release.name:
+        if running["release"] == release.name and running.get("tls", "") == places.tls:
             return _announce(places, release, with_demo=with_demo)
         step(f"replacing the running platform of release {running['release']}; containers go on")
         stopping.stop_supervisor(places)
     checks.require_kernel(places)
     checks.require_redis(places)
-    checks.require_port(places)
+    if places.panel_here:
+        checks.require_ports(places)
+    restore.undo_unfinished(places, release)
     prepare.prepare(places, release)
     tending.tend(places, release, renew=True)
     pid = os.fork()
@@ -84,7 +87,7 @@ def _announce(places: Places, release: Path, *, with_demo: bool) -> int:
 def wait_until_healthy(places: Places) -> bool:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
-        if all(part.healthy for part in health.check(places, patience_s=2.0)):
+        if all(part.healthy or part.name in parts.elsewhere(places) for part in health.check(places, patience_s=2.0)):
             return True
         time.sleep(_ASK_EVERY_S)
     return False
@@ -93,10 +96,14 @@ def wait_until_healthy(places: Places) -> bool:
 def say_where(places: Places, login: demo.Login | None) -> None:
     line()
     line(f"Dashboard   http://{places.http}/")
+    if places.tls and places.panel_here:
+        name, port = (places.tls_folder / "names").read_text().split()[0], sockets.split(places.tls)[1]
+        line(f"TLS         https://{f'[{name}]' if ':' in name else name}:{port}/   (who vouches for it: {places.tls_folder}/ca.pem)")
     if login is not None:
         line(f"Login       {login.user}  password  {login.password}   (printed once; ./manage.py user password {login.user} sets another)")
-    line()
-    line(f"export DOCKER_HOST={places.docker_host(DEMO_TENANT)}")
+    if places.panel_here:
+        line()
+        line(f"export DOCKER_HOST={places.docker_host(DEMO_TENANT)}")
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         host, port = sockets.split(places.http)
         user = os.environ.get("SUDO_USER") or os.environ.get("USER") or "root"

@@ -47,15 +47,19 @@ def is_complete(folder: Path, stamp: str) -> bool:
 
 
 def make(folder: Path, python: str, lock: Path, *, keep: bool = False) -> None:
-    """Build ``folder`` anew, or with ``keep`` bring what is there to the lock file's versions. Refusal names who can help."""
+    """Build ``folder`` anew, or with ``keep`` bring what is there to the lock file's versions. Refusal names who can help.
+
+    What is kept is a developer's: his interpreter writes what it compiles. A built one is compiled whole, for nobody may write there later.
+    """
     stamp = key(python, lock)
     if not (keep and os.access(folder / "bin" / "python", os.X_OK)):
         shutil.rmtree(folder, ignore_errors=True)
         _create(folder, python)
     step(f"installing Python packages of {lock.name} into {folder}")
     pip(folder / "bin" / "python", lock, "install", "--no-deps", "--no-compile")  # compiled afterwards, on all cores
-    command = [str(folder / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", "-x", r"/(pip|tests?)/", str(folder / "lib")]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if not keep:
+        command = [str(folder / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", "-x", r"/(pip|tests?)/", str(folder / "lib")]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     (folder / _STAMP).write_text(stamp)
 
 

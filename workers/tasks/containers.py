@@ -20,8 +20,9 @@ def _seq_before(payload: dict[str, Any]) -> dict[str, Any]:
 @task(contract.CREATE_CONTAINER)
 def create(act: Act) -> dict[str, Any]:
     """The engine takes the same spec twice as once, so a replay needs nothing special."""
-    state = host.engine().create(from_json(ContainerSpec, act.payload["spec"]))
-    return act.tell_state(EventKind.CONTAINER_CREATED, state)
+    spec = from_json(ContainerSpec, act.payload["spec"])
+    told = act.tell_state(EventKind.CONTAINER_CREATED, host.engine().create(spec))
+    return {**told, "volumes": to_json(host.engine().volumes.of(spec))} if spec.mounts else told
 
 
 @task(contract.START_CONTAINER, mark=_seq_before)
@@ -30,7 +31,7 @@ def start(act: Act) -> dict[str, Any]:
     tenant, container_id, engine = act.payload["tenant"], act.payload["id"], host.engine()
     if act.replay and (state := engine.state(tenant, container_id)).seq > act.mark["seq"]:
         if state.error:
-            raise errors.FailedPrecondition(state.error, exit_code=state.exit_code)
+            raise engine.records.failure(state)
         return act.tell_state(EventKind.CONTAINER_STARTED, state)
     try:
         state = engine.start(tenant, container_id)
@@ -70,7 +71,7 @@ def restart(act: Act) -> dict[str, Any]:
                 act.tell_state(EventKind.CONTAINER_CREATED, state)
             raise
     elif state.error:
-        raise errors.FailedPrecondition(state.error, exit_code=state.exit_code)
+        raise host.engine().records.failure(state)
     return {"state": to_json(state)}
 
 
@@ -90,9 +91,10 @@ def _seq_or_gone(payload: dict[str, Any]) -> dict[str, Any]:
 @task(contract.REMOVE_CONTAINER, mark=_seq_or_gone)
 def remove(act: Act) -> dict[str, Any]:
     tenant, container_id = act.payload["tenant"], act.payload["id"]
-    host.engine().remove(tenant, container_id, force=bool(act.payload.get("force")))
+    force, volumes = bool(act.payload.get("force")), bool(act.payload.get("volumes"))
+    gone = host.engine().remove(tenant, container_id, force=force, volumes=volumes)
     act.tell(EventKind.CONTAINER_REMOVED, tenant, container_id, seq=act.mark["seq"], state={})
-    return {}
+    return {"volumes": gone} if gone else {}
 
 
 @task(contract.RENAME_CONTAINER)

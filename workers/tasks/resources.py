@@ -54,5 +54,6 @@ def update(act: Act) -> dict[str, Any]:
     words = act.payload
     restart = from_json(RestartPolicy, words["restart"]) if words.get("restart") else None
     shown = {"host_config": words["host_config"]} if words.get("host_config") else {}
-    state = host.engine().update(words["tenant"], words["id"], from_json(Resources, words["resources"]), restart, **shown)
+    resources, layer_size = from_json(Resources, words["resources"]), int(words.get("layer_size_bytes") or 0)
+    state = host.engine().update(words["tenant"], words["id"], resources, restart, layer_size=layer_size, **shown)
     return {"state": to_json(state)}

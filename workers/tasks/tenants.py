@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine import remains
+from engine.model.bandwidth import Bandwidth
 from engine.model.codec import from_json, to_json
 from engine.model.resources import Resources
 from workers import contract, host
@@ -12,16 +14,23 @@ from workers.operation import Act, task
 
 @task(contract.ENSURE_TENANT)
 def ensure(act: Act) -> dict[str, Any]:
-    limits = act.payload.get("limits")
+    limits, bandwidth = act.payload.get("limits"), act.payload.get("bandwidth")
     tenant = host.engine().ensure_tenant(
         act.payload["tenant"],
         limits=None if limits is None else from_json(Resources, limits),
         force_no_new_privileges=act.payload.get("force_no_new_privileges"),
+        bandwidth=None if bandwidth is None else from_json(Bandwidth, bandwidth),
+        log_bytes=act.payload.get("log_bytes"),
     )
     return {"host": to_json(tenant)}
 
 
 @task(contract.REMOVE_TENANT)
 def remove(act: Act) -> dict[str, Any]:
-    host.engine().remove_tenant(act.payload["tenant"])
-    return {}
+    """With the proof: what there was of it, and what is left."""
+    engine = host.engine()
+    tenant = remains.known(engine, act.payload["tenant"])
+    before = remains.look(engine, tenant)
+    engine.remove_tenant(tenant.name)
+    left = remains.look(engine, tenant)
+    return {"before": {kind: len(names) for kind, names in before.items()}, "left": left}

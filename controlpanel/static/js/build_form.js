@@ -73,6 +73,20 @@ function pairs(found) {
   return Object.fromEntries(found.map((line) => [line.split("=", 1)[0], line.slice(line.indexOf("=") + 1)]));
 }
 
+/** What is for no address and no log. */
+function hidden() {
+  const { secrets, ssh } = form.elements;
+  return { secrets: pairs(lines(secrets)), ssh: ssh.value.trim() ? { default: `${ssh.value.trim()}\n` } : {} };
+}
+
+/** The same as headers of an upload: base64 of JSON. */
+function headers() {
+  const { secrets, ssh } = hidden();
+  const encoded = (found) => btoa(String.fromCharCode(...text.encode(JSON.stringify(found))));
+  const given = Object.entries({ "X-Build-Secrets": secrets, "X-Build-Ssh": ssh }).filter(([, found]) => Object.keys(found).length);
+  return given.map(([name, found]) => [name, encoded(found)]);
+}
+
 function wanted() {
   const { ref, dockerfile, args, labels, target, platform, no_cache, pull, offline, address, branch, subfolder } = form.elements;
   return {
@@ -80,6 +94,7 @@ function wanted() {
     dockerfile: dockerfile.value.trim(),
     args: pairs(lines(args)),
     labels: pairs(lines(labels)),
+    ...hidden(),
     target: target.value.trim(),
     platform: platform.value.trim(),
     network: offline.checked ? "none" : "",
@@ -93,12 +108,13 @@ function wanted() {
 }
 
 /** Resolves to [the build or null, why not]. */
-function send(method, url, body, kind, tell) {
+function send(method, url, body, kind, more, tell) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of how far an upload is
     request.open(method, url);
     request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
     request.setRequestHeader("Content-Type", kind);
+    for (const [name, value] of more) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => tell(event.loaded / event.total));
     request.addEventListener("load", () => {
       let answer = null;
@@ -132,8 +148,8 @@ form?.addEventListener("submit", async (event) => {
   said.replaceChildren(bar);
   const tell = (part) => (part < 1 ? (bar.value = part) : bar.removeAttribute("value"));
   const [build, failure] = body
-    ? await send("PUT", `${form.dataset.url}?${query()}`, body, "application/x-tar", tell)
-    : await send("POST", form.dataset.url, JSON.stringify(wanted()), "application/json", tell);
+    ? await send("PUT", `${form.dataset.url}?${query()}`, body, "application/x-tar", headers(), tell)
+    : await send("POST", form.dataset.url, JSON.stringify(wanted()), "application/json", [], tell);
   button.removeAttribute("aria-busy");
   if (build) {
     window.location.assign(form.dataset.page + build.id);
@@ -150,6 +166,8 @@ function update() {
   if (dockerfile.value.trim()) words.push("-f", quote(dockerfile.value.trim()));
   for (const line of lines(form.elements.args)) words.push("--build-arg", quote(line));
   for (const line of lines(form.elements.labels)) words.push("--label", quote(line));
+  for (const id of Object.keys(hidden().secrets)) words.push("--secret", quote(`id=${id}`));
+  if (form.elements.ssh.value.trim()) words.push("--ssh", "default");
   if (target.value.trim()) words.push("--target", quote(target.value.trim()));
   if (platform.value.trim()) words.push("--platform", quote(platform.value.trim()));
   if (no_cache.checked) words.push("--no-cache");

@@ -1,6 +1,6 @@
 // Keeps the docker line under each form up to date while it is filled in. What it says is what the form sends: a test compares.
 // Each field says its flag and how its value is spelled; a form with data-after is about a container that exists, and says only
-// what was changed.
+// what was changed. With data-tail, that and the field spelled "last" stand behind the flags.
 
 import { quote, split } from "./words.js";
 
@@ -9,6 +9,8 @@ const bare = (size) => size.replace(/\s+/g, "");
 
 const SPELLED = {
   word: (flag, value) => [flag, value],
+  option: (flag, value) => `${flag}=${bare(value)}`.split(" "),
+  network: (flag, value) => [flag, value],
   size: (flag, value) => [flag, bare(value)],
   seconds: (flag, value) => [flag, `${value}s`],
   switch: (flag) => flag.split(" "),
@@ -28,6 +30,7 @@ function isChanged(field) {
 function says(field) {
   if (field.type === "checkbox") return field.checked === (field.dataset.as !== "unticked");
   if ("after" in field.form.dataset) return field.value.trim() !== "" && isChanged(field);
+  if (field.dataset.as === "network" && field.form.elements.networks?.value.trim()) return true; // with others the first is named, too
   return field.options ? field.selectedIndex > 0 : field.value.trim() !== "";
 }
 
@@ -47,9 +50,9 @@ function swap(form) {
 /** What stands behind the flags. */
 function rest(form) {
   const { image, entrypoint, command } = form.elements;
-  if ("after" in form.dataset) {
+  if ("after" in form.dataset || "tail" in form.dataset) {
     const last = form.querySelector('[data-as="last"]')?.value.trim();
-    return [...swap(form), form.dataset.after, ...(last ? [last] : [])];
+    return [...swap(form), form.dataset.after ?? form.dataset.tail, last].filter(Boolean);
   }
   const [first, ...more] = split(entrypoint.value) ?? ["…"];
   const words = first === undefined ? [] : ["--entrypoint", first];

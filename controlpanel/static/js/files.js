@@ -1,4 +1,4 @@
-// Files into a container: each is one REST request whose body is the file, so that nobody holds it in memory; one after the other.
+// Files into a container or a volume: each is one REST request whose body is the file, so that nobody holds it in memory; one after the other.
 import { quote } from "./words.js";
 
 const form = document.getElementById("upload");
@@ -57,12 +57,16 @@ form?.addEventListener("submit", async (event) => {
   }
   sent.replaceChildren();
   const place = folder.value.trim().replace(/\/+$/, "");
+  let failed = false;
   for (const file of files.files) {
     const line = show(file);
     const path = encodeURIComponent(extract.checked ? place || "/" : `${place}/${file.name}`);
-    line.end(await put(`${form.dataset.url}${extract.checked ? "" : "/content"}?path=${path}`, file, line.tell));
+    const failure = await put(`${form.dataset.url}${extract.checked ? "" : "/content"}?path=${path}`, file, line.tell);
+    line.end(failure);
+    failed ||= Boolean(failure);
   }
   button.removeAttribute("aria-busy");
+  if (!form.dataset.after && !failed) location.reload(); // the page shows the folder
 });
 
 /** docker cp takes one file at a time, and a tar from its standard input. */
@@ -73,5 +77,7 @@ function update() {
   const lines = names.map((name) => (extract.checked ? `docker cp - ${target} < ${name}` : `docker cp ${name} ${target}`));
   form.querySelector(".command code").textContent = lines.join(" && ");
 }
-form?.addEventListener("input", update);
-if (form) update();
+if (form?.dataset.after) {
+  form.addEventListener("input", update);
+  update();
+}

@@ -9,6 +9,8 @@ let socket = null;
 let delay = 500;
 let opened = false;
 
+document.querySelector(".slipway-menu [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }); // on a small screen it is a row that scrolls
+
 /** kind "back" is ours: something was missed (the connection was away, or the server says "lost"), and what is shown may be old. */
 export function on(kind, handler) {
   handlers.set(kind, [...(handlers.get(kind) ?? []), handler]);

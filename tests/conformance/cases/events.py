@@ -54,7 +54,7 @@ CASES = [
     Case("events --filter bad type", "docker events --since 1s --until 0s --filter type=nonsense", out="", code=0),
     Case("events --since bad", "docker events --since nonsense --until 0s", code=1),
     Case("events --since after --until", "docker events --since 2030-01-01 --until 2001-01-01", code=1),
-    Case("events live", "docker events --since 0s --format '{{.Action}}' --filter type=container --until $(($(date +%s) + 3)) & sleep 0.7; docker create --name c1 box >/dev/null; docker rm c1 >/dev/null; wait $!", out="create\ndestroy\n"),
+    Case("events live", "sleep 1.1; docker events --since 0s --format '{{.Action}}' --filter container=c1 --until $(($(date +%s) + 3)) & sleep 0.7; docker create --name c1 box >/dev/null; docker rm c1 >/dev/null; wait $!", out="create\ndestroy\n"),
     Case("events bad format", "docker events --since 1s --until 0s --format '{{nonsense}}'", code=64),
     Case("system events", _during("docker create --name c1 box", "").replace("docker events", "docker system events")),
 ]  # fmt: skip

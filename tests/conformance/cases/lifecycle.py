@@ -19,7 +19,7 @@ CASES = [
     Case("start -a -i", "docker start -ai c1", setup="docker create -i --name c1 box cat", stdin="x\ny\n", out="x\ny\n", code=0),
     Case("start -a two", "docker start -a c1 d1", setup=f"{_CREATED}\ndocker create --name d1 box true", code=1),
     Case("start -i", "docker start -i c1", setup="docker create -i --name c1 box cat", stdin="x\n", out="x\n"),
-    Case("start -ai terminal", "docker start -ai c1", setup="docker create -it --name c1 box sh", typed=(("# ", "echo a$((1+1))b; exit 4\n"),), code=4),
+    Case("start -ai terminal", "docker start -ai c1", setup="docker create -it --name c1 box sh -c 'printf \"> \"; read x; echo got $x; exit 4'", typed=(("> ", "words\n"),), code=4),
     Case("start paused", "docker start c1", setup=f"{UP}\ndocker pause c1", code=1),
     Case("start a command that is not there", f"docker start c1; {_STATE}", setup="docker create --name c1 box nonsense"),
     Case("start again resets", f"docker start c1 >/dev/null; docker wait c1; {_STATE}", setup=_EXITED, out="3\nexited 3\n"),

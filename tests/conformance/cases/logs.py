@@ -28,7 +28,7 @@ CASES = [
     Case("logs -f --tail 0", "docker logs -f --tail 0 c1 & sleep 0.7; docker exec c1 touch /go; wait $!", setup="docker run -d --name c1 box sh -c 'echo old; until [ -e /go ]; do sleep 0.05; done; echo new'\nuntil_says c1 old", out="new\n"),
     Case("logs -f --tail 1", "docker logs -f --tail 1 c1 & sleep 0.7; docker exec c1 touch /go; wait $!", setup="docker run -d --name c1 box sh -c 'echo older; echo old; until [ -e /go ]; do sleep 0.05; done; echo new'\nuntil_says c1 old$", out="old\nnew\n"),
     Case("logs -f of what has ended", "docker logs -f c1", setup=_FIVE, code=0),
-    Case("logs -f --until", "docker logs -f --until 1s c1 | head -1", setup=_TIMED, out="first\n"),
+    Case("logs -f --until", "sleep 1; docker logs -f --until 1s c1 | head -1", setup=_TIMED, out="first\n"),
     Case("logs --since", "docker logs --since $(cat mark) c1", setup=_TIMED, out="second\n"),
     Case("logs --until", "docker logs --until $(cat mark) c1", setup=_TIMED, out="first\n"),
     Case("logs --since --until", "docker logs --since 1m --until $(cat mark) c1", setup=_TIMED, out="first\n"),

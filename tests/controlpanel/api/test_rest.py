@@ -9,10 +9,10 @@ import pytest
 from django.test import AsyncClient
 
 from controlpanel.base import database
-from controlpanel.tenants import services
+from controlpanel.tenants import credentials
 from controlpanel.tenants.actor import Role
 from engine.errors import FailedPrecondition
-from tests.controlpanel.conftest import ingest, until
+from tests.controlpanel.conftest import ingest, say_who, until
 
 pytestmark = pytest.mark.usefixtures("web", "image")
 T = "/api/v1/tenants/acme"
@@ -22,12 +22,13 @@ JSON = "application/json"
 async def client(people: Any, user: str, *, csrf: bool = False) -> AsyncClient:
     made = AsyncClient(enforce_csrf_checks=csrf)
     await made.aforce_login(getattr(people, user))
+    await say_who(made, getattr(people, user))
     return made
 
 
 async def bearer(people: Any, role: Role = Role.DEVELOPER) -> dict[str, str]:
     alice = await database.read(people.actor, people.alice)
-    _token, secret = await database.run(services.create_token, alice, role=role)
+    _token, secret = await database.run(credentials.create_token, alice, role=role)
     return {"authorization": f"Bearer {secret}"}
 
 
@@ -236,7 +237,7 @@ async def test_the_document_names_every_endpoint_and_the_page_shows_them(people:
     assert document["openapi"].startswith("3.")
     assert {"get", "post"} == set(document["paths"]["/api/v1/tenants/{tenant}/containers"])
     schemes = {word["type"] for word in document["components"]["securitySchemes"].values()}
-    assert schemes == {"http", "apiKey"}
+    assert schemes == {"http", "mutualTLS", "apiKey"}
     for path, verbs in document["paths"].items():
         for operation in verbs.values():
             assert operation["responses"]["default"]["content"][JSON]["schema"] == {"$ref": "#/components/schemas/Refusal"}, path
@@ -247,3 +248,34 @@ async def test_the_document_names_every_endpoint_and_the_page_shows_them(people:
     for path in document["paths"]:
         assert path in page
     assert "<script src=" in page and "<script>" not in page and "style=" not in page
+
+
+async def test_networks_and_ports(people: Any, host: Any) -> None:
+    alice, victor = await client(people, "alice"), await client(people, "victor")
+    await create(alice, name="web", ports=["8080:80"], start=True)
+    asked = {"name": "back", "subnet": "10.200.0.0/24", "reserved": {"router": "10.200.0.2"}, "mtu": 1400, "labels": {"a": "b"}}
+    made = await alice.post(f"{T}/networks", asked, content_type=JSON)
+    assert made.status_code == 201 and made.json() | asked == made.json() and made.json()["gateway"] == ""
+    assert code_of(await alice.post(f"{T}/networks", asked, content_type=JSON)) == (409, "already_exists")
+    assert code_of(await victor.post(f"{T}/networks", asked, content_type=JSON)) == (403, "permission_denied")
+    assert [item["name"] for item in (await victor.get(f"{T}/networks")).json()] == ["back", "bridge", "none"]
+    joined = await alice.post(f"{T}/networks/back/connect", {"container": "web", "aliases": ["db"]}, content_type=JSON)
+    assert [(item["network"], item["aliases"]) for item in joined.json()["networks"]] == [("bridge", []), ("back", ["db"])]
+    members = (await victor.get(f"{T}/networks/{made.json()['id'][:12]}")).json()["members"]
+    assert [(item["container"], item["aliases"]) for item in members] == [("web", ["db"])]
+    assert code_of(await alice.delete(f"{T}/networks/back")) == (403, "permission_denied")
+    assert (await alice.post(f"{T}/networks/back/disconnect", {"container": "web"}, content_type=JSON)).status_code == 200
+    changed = await alice.put(f"{T}/containers/web/ports", {"ports": ["9090:80", "81/udp"]}, content_type=JSON)
+    assert [(item["container_port"], item["protocol"], item["host_port"]) for item in changed.json()] == [
+        (80, "tcp", 9090),
+        (81, "udp", 32768),
+    ]
+    assert (
+        (await victor.get(f"{T}/containers/web/ports")).json()
+        == changed.json()
+        == (await victor.get(f"{T}/containers/web")).json()["ports"]
+    )
+    assert code_of(await alice.put(f"{T}/containers/web/ports", {"ports": ["x"]}, content_type=JSON)) == (400, "invalid_argument")
+    assert (await alice.post(f"{T}/network-prune", {"dry_run": True}, content_type=JSON)).json() == {"networks": ["back"]}
+    assert (await alice.delete(f"{T}/networks/back")).status_code == 204
+    assert code_of(await (await client(people, "charlie")).get(f"{T}/networks")) == (404, "not_found")

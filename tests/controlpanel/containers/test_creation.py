@@ -10,14 +10,29 @@ from pydantic import ValidationError
 
 from controlpanel.containers import request
 from controlpanel.containers.creation import ContainerIn, to_docker
+from controlpanel.containers.references import BUILTIN, References
 from controlpanel.dockerapi.create import decode
 from controlpanel.hosts.machine import Machine
+from controlpanel.networks.projection import NetworkView
 from engine.errors import EngineError, InvalidArgument, PermissionDenied
 from engine.model.container import ContainerSpec, Device, LogPolicy, Ulimit
+from engine.model.network import EndpointSpec, Pool, PortBinding
 from engine.model.resources import DeviceRate
+from engine.model.volume import MountSpec
 
 IMAGE = {"config": {"Cmd": ["sh"], "Env": ["PATH=/bin"], "Healthcheck": {"Test": ["CMD", "true"]}}}
 HERE = Machine(cpus=4, cpuset_cpus="0-3", blkio_weight=True)
+
+BACKEND, MAC = "be" * 32, "02:42:0a:09:00:07"
+VIEW = NetworkView(
+    id=BACKEND,
+    name="backend",
+    driver="bridge",
+    created_ns=1,
+    asked_pool=Pool(subnet="10.9.0.0/24"),
+    asked_ipv6_pool=Pool(subnet="fd00:9::/64"),
+)
+KNOWN = References({**BUILTIN, "backend": VIEW}, {"db": "db" * 32})
 
 # field → what is asked, and the member of ContainerSpec with what comes of it
 ASKED: dict[str, tuple[Any, str, Any]] = {
@@ -48,7 +63,9 @@ ASKED: dict[str, tuple[Any, str, Any]] = {
     "shm_size": ("128m", "shm_size_bytes", 128 << 20),
     "ulimits": ([{"name": "nofile", "soft": 5}], "ulimits", (Ulimit(name="nofile", soft=5, hard=5),)),
     "read_only": (True, "read_only_rootfs", True),
+    "layer_size": ("10m", "layer_size_bytes", 10 << 20),
     "tmpfs": ({"/tmp": "size=1m"}, "tmpfs", {"/tmp": "size=1m"}),
+    "volumes": (["data:/d:ro"], "mounts", (MountSpec(type="volume", source="data", target="/d", read_only=True, mode="ro"),)),
     "cap_add": (["NET_ADMIN"], "cap_add", ("NET_ADMIN",)),
     "cap_drop": (["ALL"], "cap_drop", ("ALL",)),
     "no_new_privileges": (True, "no_new_privileges", True),
@@ -58,6 +75,11 @@ ASKED: dict[str, tuple[Any, str, Any]] = {
         [{"path_on_host": "/dev/fuse"}], "devices", (Device(path_on_host="/dev/fuse", path_in_container="/dev/fuse", permissions="rwm"),)
     ),
     "device_rules": (["c 10:229 rwm"], "device_rules", ("c 10:229 rwm",)),
+    "aliases": (["x"], "networks", (EndpointSpec(network_id=BACKEND, aliases=("x",), ip_address="10.9.0.7", mac_address=MAC),)),
+    "ports": (["8080:80", "53/udp"], "ports", (
+        PortBinding(container_port=80, host_port=8080), PortBinding(container_port=53, protocol="udp"),
+        PortBinding(container_port=90), PortBinding(container_port=91),
+    )),
     "log": (
         {"driver": "local", "options": {"max-size": "1m", "max-file": "2"}},
         "log", LogPolicy(driver="local", max_size_bytes=1 << 20, max_files=2),
@@ -85,7 +107,7 @@ LIMITS: dict[str, tuple[Any, str, Any]] = {
 }
 ELSEWHERE = {  # shown by the tests below, or no part of a spec
     "image", "name", "start", "labels", "auto_remove", "runtime", "restart_policy", "restart_max_retries", "restart_when_unhealthy",
-    "health", "network", "cpus",
+    "health", "network", "networks", "ip_address", "ipv6_address", "mac_address", "links", "expose", "publish_all", "cpus", "volumes_from",
 }  # fmt: skip
 
 
@@ -93,19 +115,31 @@ def read(**words: Any) -> ContainerSpec:
     body = to_docker(ContainerIn(image="busybox", **words))
     body = decode(json.dumps(body).encode())  # Docker's own types: what is sent is what docker's client could send
     return request.read(
-        body, container_id="f" * 64, tenant="acme", name="web", image_id="sha256:" + "ab" * 32, image_config=IMAGE, machine=HERE
-    ).spec
+        body, container_id="f" * 64, tenant="acme", name="web", image_id="sha256:" + "ab" * 32, image_config=IMAGE, machine=HERE,
+        references=KNOWN,
+    ).spec  # fmt: skip
 
 
 def test_every_field_comes_to_the_host() -> None:
     asked = {name: words for name, (words, _member, _value) in (ASKED | LIMITS).items()}
-    spec = read(**asked, auto_remove=True, runtime="runc")
+    network = {"network": "backend", "ip_address": "10.9.0.7", "mac_address": MAC, "expose": ["90", "91/tcp"], "publish_all": True}
+    spec = read(**asked, **network, auto_remove=True, runtime="runc")
     for name, (_words, member, value) in ASKED.items():
         assert getattr(spec, member) == value, name
     for name, (_words, member, value) in LIMITS.items():
         assert getattr(spec.resources, member) == value, name
     assert spec.auto_remove
     assert {*ASKED, *LIMITS, *ELSEWHERE} == set(ContainerIn.model_fields)
+
+
+def test_networks_beside_the_main_one_and_links() -> None:
+    spec = read(networks=[{"network": "backend", "aliases": ["x"], "gw_priority": 2, "ipv6_address": "fd00:9::7"}], links=["db:store"])
+    assert spec.network_mode == "bridge"
+    assert spec.networks == (
+        EndpointSpec(links=("db" * 32 + ":store",)),
+        EndpointSpec(network_id=BACKEND, aliases=("x",), gw_priority=2, ipv6_address="fd00:9::7"),
+    )
+    assert read(network="backend", links=["db"]).networks == (EndpointSpec(network_id=BACKEND, links=("db" * 32 + ":db",)),)
 
 
 def test_what_is_not_asked_is_the_images_and_the_platforms() -> None:

@@ -137,7 +137,7 @@ async def test_a_stranger_finds_nothing_to_update(people: Any, host: Any) -> Non
 
 async def test_limits_by_rest(people: Any, host: Any) -> None:
     """A memory that is more than memory and swap together takes its swap along."""
-    await running(people, host, Memory=64 * MIB)
+    await running(people, host, Memory=64 * MIB, StorageOpt={"size": "10m"})
     browser = AsyncClient()
     await browser.aforce_login(people.bob)
     path = "/api/v1/tenants/acme/containers/web"
@@ -146,7 +146,12 @@ async def test_limits_by_rest(people: Any, host: Any) -> None:
     assert (answer.json()["memory_bytes"], answer.json()["nano_cpus"], answer.json()["warnings"]) == (200 * MIB, 250_000_000, [])
     (payload,) = [words for task, words in host.asked if task.endswith("update")]
     assert payload["resources"]["memory_swap_bytes"] == 400 * MIB
-    for wrong in ({"memory": 5}, {"nonsense": 5}, {"cpus": "many"}):
+    assert (payload["layer_size_bytes"], answer.json()["layer_size_bytes"]) == (0, 10 * MIB)
+    answer = await browser.post(f"{path}/update", {"layer_size": "20m"}, content_type="application/json")
+    assert (host.asked[-1][1]["layer_size_bytes"], answer.json()["layer_size_bytes"]) == (20 * MIB, 20 * MIB)
+    view = await projection.container(await database.read(people.actor, people.bob), "web")
+    assert view.docker_host_config["StorageOpt"] == {"size": str(20 * MIB)}
+    for wrong in ({"memory": 5}, {"nonsense": 5}, {"cpus": "many"}, {"layer_size": "1k"}):
         answer = await browser.post(f"{path}/update", wrong, content_type="application/json")
         assert answer.status_code in (400, 422), wrong
     await browser.aforce_login(people.victor)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controlpanel.audit.models import Record
 from controlpanel.base import database
 from controlpanel.containers import projection, pruning, restarting, services
 from controlpanel.events import log
@@ -138,6 +139,8 @@ async def test_prune_takes_what_does_not_run_and_passes_the_filter(people: Any, 
     assert len(await projection.containers(charlie)) == 1
     told = (await database.read(log.read, people.acme.pk))[-1]
     assert (told.action, told.actor_id, told.attributes) == ("prune", "", {"reclaimed": "0"})
+    record = await database.read(lambda: Record.objects.filter(verb="container.prune").get())
+    assert (record.object, record.detail) == ("acme", {"containers": 1})
 
 
 async def test_who_may_restart_and_prune(people: Any, host: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controlpanel.containers import tmpfs
-from engine.errors import InvalidArgument, Unsupported
+from engine.errors import InvalidArgument
 
 
 def mount(**members: Any) -> dict[str, Any]:
@@ -28,14 +28,12 @@ def test_both_ways_become_options_of_one_path() -> None:
         ({"Tmpfs": {"/t": "size"}}, InvalidArgument, 'invalid tmpfs option "size"'),
         ({"Tmpfs": {"t": ""}}, InvalidArgument, "must be absolute"),
         ({"Tmpfs": {"/t": ""}, **mount()}, InvalidArgument, "Duplicate mount point: /t"),
-        (mount(Type="nonsense"), InvalidArgument, 'type "nonsense": mount type unknown'),
         (mount(Target=""), InvalidArgument, "field Target must not be empty"),
         (mount(Target="t"), InvalidArgument, "must be absolute"),
         (mount(Source="/x"), InvalidArgument, "field Source must not be specified"),
         (mount(TmpfsOptions={"SizeBytes": -1}), InvalidArgument, "number of bytes"),
         (mount(TmpfsOptions={"Mode": 0o70000}), InvalidArgument, "07777"),
         (mount(TmpfsOptions=7), InvalidArgument, "TmpfsOptions"),
-        (mount(Type="volume"), Unsupported, "not supported yet"),
     ],
 )
 def test_what_is_wrong_is_said(asked: dict[str, Any], kind: type[Exception], sentence: str) -> None:

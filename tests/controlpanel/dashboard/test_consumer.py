@@ -11,10 +11,15 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
+from django.test import AsyncClient
 
+from controlpanel.accounts import sessions
+from controlpanel.accounts.services import set_active, set_password
+from controlpanel.accounts.who import ROOT
 from controlpanel.base import database, live
 from controlpanel.containers import services
 from controlpanel.tenants import services as tenants
+from controlpanel.tenants.actor import command_line
 from controlpanel.urls import websocket_urlpatterns
 from tests.controlpanel.conftest import ingest
 
@@ -25,8 +30,15 @@ Socket = ApplicationCommunicator  # channels' own communicator needs a whole sec
 
 
 @contextlib.asynccontextmanager
-async def opened(user: Any, tenant: str = "acme", language: str = "en") -> AsyncIterator[Socket]:
-    scope = {"type": "websocket", "path": f"/ws/t/{tenant}/", "headers": [], "user": user, "cookies": {"slipway_language": language}}
+async def opened(user: Any, tenant: str = "acme", language: str = "en", session: Any = None) -> AsyncIterator[Socket]:
+    scope = {
+        "type": "websocket",
+        "path": f"/ws/t/{tenant}/",
+        "headers": [],
+        "user": user,
+        "session": {} if session is None else session,
+        "cookies": {"slipway_language": language},
+    }
     socket = ApplicationCommunicator(URLRouter(websocket_urlpatterns), scope)
     await socket.send_input({"type": "websocket.connect"})
     assert (await socket.receive_output(timeout=5))["type"] == "websocket.accept"
@@ -126,8 +138,44 @@ async def test_who_is_a_member_no_more_is_shown_out_at_once(people: Any, host: A
         assert (await socket.receive_output(timeout=5))["type"] == "websocket.close"
 
 
+async def test_whose_session_ends_is_shown_out_at_once_and_nobody_else(people: Any, host: Any) -> None:
+    browsers = [AsyncClient() for _ in range(3)]
+    for browser, user in zip(browsers, (people.bob, people.bob, people.alice), strict=True):
+        await browser.aforce_login(user)
+        await browser.get("/t/acme/settings/members")  # which puts it on the list
+    [first, second, alices] = [await browser.asession() for browser in browsers]
+    for session in (first, second, alices):
+        await session.aget("")  # reads it, as looking for the user does
+    async with (
+        opened(people.bob, session=first) as ended,
+        opened(people.bob, session=second) as other,
+        opened(people.alice, session=alices) as another,
+    ):
+        for socket in (ended, other, another):
+            await ask(socket, watch="rows")
+        await database.run(sessions.end_sessions, ROOT, people.bob, keep=second.session_key)
+        closed = await ended.receive_output(timeout=5)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4401)
+        assert await other.receive_nothing(timeout=0.2) and await another.receive_nothing(timeout=0.01)
+        await database.run(set_password, ROOT, people.bob)
+        assert (await other.receive_output(timeout=5))["code"] == 4401
+
+
 async def test_another_tenants_container_has_no_log_here(people: Any, host: Any) -> None:
     _alice, container_id = await make(people)
     async with opened(people.charlie, tenant="umbrella") as socket:
         await tell(socket, orjson.dumps({"watch": "log", "id": container_id}).decode())
         assert (await said(socket, "error"))["message"] == f"No such container: {container_id}"
+
+
+async def test_a_disabled_user_is_shown_out_and_hears_no_more(people: Any, host: Any) -> None:
+    """Also where the browser does not answer the close."""
+    await make(people, "web")
+    async with opened(people.bob) as socket:
+        await ask(socket, watch="rows")
+        await database.run(lambda: set_active(command_line(), people.bob, active=False))
+        closed = await socket.receive_output(timeout=5)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4404)
+        await tell(socket, '{"watch": "rows"}')
+        await make(people, "other")
+        assert await socket.receive_nothing(timeout=0.2)

@@ -18,20 +18,32 @@ from controlpanel.hosts import presence
 from controlpanel.images import services as images
 from controlpanel.tenants import services as tenants
 from controlpanel.tenants.actor import Role
+from controlpanel.volumes import services as volumes
 from engine.errors import FailedPrecondition, InvalidArgument
-from tests.controlpanel.conftest import ingest, until
+from tests.controlpanel.conftest import ingest, say_who, until
 
 pytestmark = pytest.mark.usefixtures("web", "image")
-PAGES = ["", "containers/", "images/", "operations/", "settings/"]
-REFUSED = ["containers/run", "images/remove", "settings/tokens", "settings/members", "settings/members/remove"]
+PAGES = ["", "containers/", "images/", "networks/", "networks/view/bridge", "operations/", "settings/", "settings/members"]
+_ELSEWHERE = {
+    "granted": ({"type": "none", "o": "bind", "device": "/srv/data"}, "on the host, in /srv/data"),
+    "quick": ({"type": "tmpfs", "device": "tmpfs"}, "in memory, as long as a container runs with it"),
+    "shared": (
+        {"type": "nfs", "device": ":/srv/a", "o": "addr=nas"},
+        "on an NFS server, nas:/srv/a; here only in containers that run with it",
+    ),
+}
+REFUSED = ["networks/new", "networks/prune", "networks/remove", "networks/connect", "networks/disconnect", "containers/web/ports"]
+REFUSED += ["containers/run", "images/remove", "settings/tokens", "settings/certificates", "settings/members/add"]
+REFUSED += ["settings/members/remove", "settings/invitations"]
 REFUSED += [f"containers/web/{verb}" for verb in ("start", "stop", "kill", "remove", "pause", "unpause", "update", "rename", "commit")]
 TABS = ["containers/web/", "containers/web/logs", "containers/web/stats", "containers/web/inspect"]
-TABS += ["containers/web/processes", "containers/web/limits"]
+TABS += ["containers/web/processes", "containers/web/limits", "containers/web/network"]
 
 
 async def visit(people: Any, user: str) -> AsyncClient:
     browser = AsyncClient()
     await browser.aforce_login(getattr(people, user))
+    await say_who(browser, getattr(people, user))
     return browser
 
 
@@ -66,8 +78,10 @@ async def test_a_viewer_is_offered_nothing_and_refused_all_the_same(people: Any,
         page = await text(victor, path)
         assert "/rename" not in page and "/commit" not in page and "/files" not in page, path
         assert "/start" not in page and "/remove" not in page and "containers/run" not in page, path
-    settings = await text(victor, "settings/")
-    assert "alice" in settings and "/settings/tokens" not in settings and "container.create" not in settings  # members; no audit
+    settings = await text(victor, "settings/members")
+    assert (
+        "alice" in settings and "invitations" not in settings and "/settings/tokens" not in settings and "container.create" not in settings
+    )  # members; no audit
     for path in REFUSED:
         answer = await victor.post(f"/t/acme/{path}", {"image": "busybox"})
         assert answer.status_code == 403, path
@@ -132,6 +146,30 @@ async def test_a_refusal_is_a_toast_that_stays_with_the_hosts_words(people: Any,
     assert "the &lt;wheels&gt; came off" in await text(bob, "containers/web/")
 
 
+async def test_networks_and_ports_on_their_pages(people: Any, host: Any) -> None:
+    await make(people)
+    bob = await visit(people, "bob")
+    answer = await bob.post("/t/acme/networks/new", {"name": "back", "subnet": "10.200.0.7/24"})
+    page = answer.content.decode()
+    assert answer.status_code == 400 and "it should be 10.200.0.0/24" in page and 'value="10.200.0.7/24"' in page
+    answer = await bob.post("/t/acme/networks/new", {"name": "back", "subnet": "10.200.0.0/24", "isolated": "on"})
+    assert (answer.status_code, answer["Location"]) == (302, "/t/acme/networks/view/back")
+    asked = next(payload["spec"] for task, payload in host.asked if task == "slipway.network.create")
+    assert (asked["pool"]["subnet"], asked["icc"]) == ("10.200.0.0/24", False)
+    words = {"network": "back", "container": "web", "aliases": "db", "back": "network"}
+    answer = await bob.post("/t/acme/networks/connect", words)
+    assert (answer.status_code, answer["Location"]) == (302, "/t/acme/networks/view/back")
+    assert "does not run" in await text(bob, "networks/view/back") and "db" in await text(bob, "containers/web/network")
+    answer = await bob.post("/t/acme/containers/web/ports", {"ports": "8080:80\n127.0.0.1::81/udp"})
+    assert (answer.status_code, answer["Location"]) == (302, "/t/acme/containers/web/network")
+    assert "8080" in await text(bob, "containers/web/network")
+    answer = await bob.post("/t/acme/containers/web/ports", {"ports": "many"})
+    assert answer.status_code == 400 and "many" in answer.content.decode()
+    await bob.post("/t/acme/networks/disconnect", {"network": "back", "container": "web", "back": "container"})
+    await bob.post("/t/acme/networks/remove", {"network": "back"})
+    assert "networks/view/back" not in await text(bob, "networks/")
+
+
 async def test_a_refused_form_keeps_what_was_typed(people: Any, host: Any) -> None:
     bob = await visit(people, "bob")
     answer = await bob.post("/t/acme/containers/run", {"image": "nope", "command": "echo 'a  b'", "network": "bridge"})
@@ -181,6 +219,25 @@ async def test_while_the_host_is_silent_nobody_says_running(people: Any, host: A
     assert "unknown" not in await text(bob, "containers/")
 
 
+async def test_a_context_is_downloaded_from_the_settings_page_and_its_certificate_revoked(people: Any, keys: Any) -> None:
+    alice = await visit(people, "alice")
+    answer = await alice.post(
+        "/t/acme/settings/certificates", {"name": "laptop", "role": "developer", "verbs": "container.view, image.*", "expires": "7d"}
+    )
+    assert answer.status_code == 201 and answer["Content-Disposition"] == 'attachment; filename="acme.dockercontext"'
+    assert b"BEGIN PRIVATE KEY" in answer.content
+    page = await text(alice, "settings/")
+    assert "laptop" in page and "container.view, image.build" in page and "BEGIN" not in page
+    refused = await alice.post("/t/acme/settings/certificates", {"role": "viewer", "verbs": "container.start"})
+    assert refused.status_code == 400 and "role viewer may not do container.start" in refused.content.decode()
+    number = re.search(r"certificates/(\d+)/revoke", page)
+    assert number
+    assert (await (await visit(people, "bob")).post(f"/t/acme/settings/certificates/{number[1]}/revoke")).status_code == 403
+    await alice.post(f"/t/acme/settings/certificates/{number[1]}/revoke")
+    page = await text(alice, "settings/")
+    assert "The certificate no longer works." in page and "laptop" not in page
+
+
 async def test_tokens_and_members_on_the_settings_page(people: Any) -> None:
     alice = await visit(people, "alice")
     answer = await alice.post("/t/acme/settings/tokens", {"name": "ci", "role": "developer", "expires": "30d"})
@@ -192,12 +249,12 @@ async def test_tokens_and_members_on_the_settings_page(people: Any) -> None:
     assert number
     await alice.post(f"/t/acme/settings/tokens/{number[1]}/revoke")
     assert "The token no longer works." in await text(alice, "settings/")
-    await alice.post("/t/acme/settings/members", {"user": "charlie", "role": "viewer"})
+    await alice.post("/t/acme/settings/members/add", {"user": "charlie", "role": "viewer"})
     assert (await (await visit(people, "charlie")).get("/t/acme/")).status_code == 200
     await alice.post("/t/acme/settings/members/remove", {"user": "charlie"})
     assert (await (await visit(people, "charlie")).get("/t/acme/")).status_code == 404
     await alice.post("/t/acme/settings/members/remove", {"user": "alice"})
-    assert "alice is the last owner of acme" in await text(alice, "settings/")
+    assert "alice is the last owner of acme" in await text(alice, "settings/members")
 
 
 async def test_only_own_names_of_an_image_are_offered_for_removal(people: Any, host: Any) -> None:
@@ -269,3 +326,15 @@ async def test_fifty_containers_cost_no_more_queries_than_one(people: Any, host:
     began = time.perf_counter()
     await text(browser, path)
     assert time.perf_counter() - began < 0.5  # a tenth of it on a quiet machine; see the bench for figures
+
+
+async def test_a_volume_without_files_of_its_own_says_where_they_are(people: Any, host: Any) -> None:
+    """And offers nothing that would be refused."""
+    host.on["create"] = lambda payload: {"volume": {**payload["volume"], "created_ns": time.time_ns()}}
+    alice = await database.read(people.actor, people.alice)
+    browser = await visit(people, "alice")
+    offers = ("Take a snapshot", "Download as a tar", "A copy under another name", "Holds")
+    for name, (options, sentence) in _ELSEWHERE.items():
+        await volumes.create(alice, name, options=options)
+        page = await text(browser, f"volumes/view/{name}")
+        assert sentence in page and "New name" in page and not [offer for offer in offers if offer in page]

@@ -19,6 +19,7 @@ from controlpanel.hosts import queries as hosts
 from controlpanel.hosts.models import Host
 from controlpanel.images import projection as images
 from controlpanel.images.models import Image, Tag
+from controlpanel.networks import projection as networks
 from controlpanel.tenants import access
 from controlpanel.tenants.models import Tenant
 from engine.model import codec
@@ -140,6 +141,7 @@ def api(transactional_db: None) -> Iterator[Api]:
 def _forget() -> None:
     containers.clear()
     images.clear()
+    networks.clear()
     hosts.forget_caches()
     access._known.clear()
 

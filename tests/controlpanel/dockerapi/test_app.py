@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controlpanel.accounts.models import User
 from controlpanel.dockerapi.app import is_docker
 from controlpanel.dockerapi.buildkit import SENTENCE as BUILDKIT
-from controlpanel.tenants import services as tenants
+from controlpanel.tenants import credentials
 from controlpanel.tenants.actor import Role, command_line
 from controlpanel.tenants.models import Membership, Tenant
 from tests.controlpanel.dockerapi import golden
@@ -97,13 +99,25 @@ def test_http_takes_tokens_and_nothing_else(api: Api) -> None:
     owner = User.objects.create(username="alice")
     tenant = Tenant.objects.get(name="demo")
     Membership.everywhere.create(tenant=tenant, user=owner, role=Role.OWNER.value)
-    _token, secret = tenants.create_token(command_line(tenant), role=Role.VIEWER)
+    _token, secret = credentials.create_token(command_line(tenant), role=Role.VIEWER)
     assert api("GET", "/info", uid=None).status == 401
     assert api("GET", "/info", uid=None, cookie="slipway_session=abc").status == 401
     assert api("GET", "/info", uid=None, authorization="Bearer wrong").headers["www-authenticate"] == "Bearer"
     assert api("GET", "/info", uid=None, authorization=f"Bearer {secret}").json["Name"] == "demo"
     refused = api("POST", "/containers/create", uid=None, authorization=f"Bearer {secret}", body={"Image": "busybox"})
     assert refused.status == 403 and "container.create" in refused.message
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(api: Api, settings: Any) -> None:
+    settings.RATE_LIMIT = 5
+    _token, secret = credentials.create_token(command_line(Tenant.objects.get(name="demo")))
+    for _ in range(5):
+        assert api("GET", "/version", uid=None, authorization=f"Bearer {secret}").status == 200
+    refused = api("GET", "/version", uid=None, authorization=f"Bearer {secret}")
+    assert refused.status == 429 and 1 <= int(refused.headers["retry-after"]) <= 12
+    assert set(refused.json) == {"message"} and refused.message.startswith("more than 5 requests a minute: wait ")
+    for _ in range(10):
+        assert api("GET", "/version").status == 200  # root
 
 
 def test_sockets_take_root_and_linked_members(api: Api) -> None:

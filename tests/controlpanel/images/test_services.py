@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controlpanel.audit import services as audit
 from controlpanel.base import database
 from controlpanel.events import ingest as events
 from controlpanel.events import log
@@ -27,10 +28,15 @@ LOADED = [{"refs": ["app:1", "app:latest"], "record": RECORD}]
 pytestmark = pytest.mark.usefixtures("web", "image")
 
 
+async def loaded(actor: Any) -> None:
+    async with audit.recorded(actor, "image.load", "archive") as act:
+        await services.added(actor, LOADED, act)
+
+
 async def test_a_loaded_image_is_its_tenants_alone(people: Any) -> None:
     alice, charlie = people.alice, people.charlie
     alice, charlie = await database.read(people.actor, alice), await database.read(people.actor, charlie, people.umbrella)
-    await services.added(alice, LOADED)
+    await loaded(alice)
     assert (await projection.image(alice, "app")).refs == ("app:1", "app:latest")
     assert [view.refs for view in await projection.images(alice)] == [("app:1", "app:latest"), ("busybox:latest",)]
     for name in ("app", ID, ID[7:19]):
@@ -41,7 +47,7 @@ async def test_a_loaded_image_is_its_tenants_alone(people: Any) -> None:
 
 async def test_an_image_is_found_by_name_id_and_start_of_id(people: Any) -> None:
     alice = await database.read(people.actor, people.alice)
-    await services.added(alice, LOADED)
+    await loaded(alice)
     for name in ("busybox", "busybox:latest", "docker.io/library/busybox", "ab" * 32, "sha256:" + "ab" * 32, "abab"):
         assert (await projection.image(alice, name)).id == "sha256:" + "ab" * 32
     with pytest.raises(NotFound, match=r"^No such image: nope:latest$"):
@@ -62,7 +68,7 @@ async def test_a_tag_of_a_public_image_is_the_tenants_own(people: Any, host: Any
 
 async def test_removal_follows_what_the_host_did(people: Any, host: Any) -> None:
     alice = await database.read(people.actor, people.alice)
-    await services.added(alice, LOADED)
+    await loaded(alice)
     host._do = lambda verb, payload: {"untagged": ["app:1"], "deleted": []}
     assert await services.remove(alice, "app:1") == {"untagged": ["app:1"], "deleted": []}
     assert (await projection.image(alice, "app")).refs == ("app:latest",)
@@ -76,7 +82,7 @@ async def test_removal_follows_what_the_host_did(people: Any, host: Any) -> None
 
 async def test_a_refusal_of_the_host_changes_nothing(people: Any, host: Any) -> None:
     alice = await database.read(people.actor, people.alice)
-    await services.added(alice, LOADED)
+    await loaded(alice)
     host.refuse["slipway.image.remove"] = FailedPrecondition("conflict: unable to delete 1212 (cannot be forced)")
     with pytest.raises(FailedPrecondition):
         await services.remove(alice, "app:1")

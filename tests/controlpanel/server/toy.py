@@ -9,7 +9,8 @@ seen: dict[str, Any] = {}  # what the last request met
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Paths: /echo copies, /upper says its request body first, /flood writes, /sleep reads late, /who and anything else answer."""
+    """Paths: /echo copies, /upper says its request body first, /flood writes, /sleep reads late, /late and /never answer late and never,
+    /who and anything else answer."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -17,6 +18,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     path = scope["path"].strip("/")
     seen["extension"] = scope["extensions"]["http.hijack"]
+    seen["extension"]["ended"](lambda: seen.update(over=True))
+    if path in ("late", "never"):
+        await asyncio.sleep(0.1 if path == "late" else 60)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"late"})
+        return
     if path not in ("echo", "upper", "flood", "sleep", "stop"):
         await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"no"})

@@ -9,7 +9,7 @@ import pytest
 
 from controlpanel.accounts.models import Token
 from controlpanel.base import database
-from controlpanel.tenants import access, services
+from controlpanel.tenants import access, credentials, services
 from controlpanel.tenants.actor import Door, Role, command_line
 from engine.errors import NotFound, PermissionDenied, Unauthenticated
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("web")
 
 async def token(people: Any, user: str = "alice", role: Role = Role.DEVELOPER, **words: Any) -> tuple[Token, str]:
     actor = await database.read(people.actor, getattr(people, user))
-    made: tuple[Token, str] = await database.run(services.create_token, actor, role=role, **words)
+    made: tuple[Token, str] = await database.run(credentials.create_token, actor, role=role, **words)
     return made
 
 
@@ -48,7 +48,7 @@ async def test_a_revoked_token_stops_at_once(people: Any) -> None:
     row, secret = await token(people)
     await access.actor_for_token(secret)
     alice = await database.read(people.actor, people.alice)
-    await database.run(services.revoke_token, alice, row.pk)
+    await database.run(credentials.revoke_token, alice, row.pk)
     with pytest.raises(Unauthenticated):
         await access.actor_for_token(secret)
 
@@ -68,7 +68,7 @@ async def test_a_token_follows_its_owners_role_and_ends_with_the_membership(peop
 async def test_nobody_gives_more_than_they_have(people: Any) -> None:
     alice = await database.read(people.actor, people.alice)
     await database.run(services.add_member, alice, people.bob, Role.ADMIN)
-    with pytest.raises(PermissionDenied, match="role admin may not make a token of role owner"):
+    with pytest.raises(PermissionDenied, match="role admin may not make a key of role owner"):
         await token(people, "bob", Role.OWNER)
     with pytest.raises(PermissionDenied, match=r"role viewer may not do token\.create"):
         await token(people, "victor", Role.VIEWER)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from io import StringIO
+import tarfile
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
 
-from controlpanel.accounts.models import Token, User
+from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.audit.models import Record
 from controlpanel.base import database
 from controlpanel.hosts.models import Operation
@@ -66,21 +68,15 @@ def test_a_taken_name_is_refused_unless_that_is_fine(people: Any, host: Any) -> 
 def test_list_and_quota_show_limits_in_words(people: Any, host: Any) -> None:
     run("tenant", "quota", "acme", "--memory", "512m", "--containers", "5")
     assert re.search(r"^acme +0 +unlimited +512 MiB +unlimited +unlimited$", run("tenant", "list"), re.MULTILINE)
-    assert "containers 5" in run("tenant", "quota", "acme")
+    assert re.search(r"^containers +0 +5$", run("tenant", "quota", "acme"), re.MULTILINE)
+    assert re.search(r"^logs +\? +unlimited$", run("tenant", "quota", "acme"), re.MULTILINE)  # no host tells
     assert host.asked[-1][1]["limits"]["memory_bytes"] == 512 << 20
+    run("tenant", "quota", "acme", "--bandwidth-in", "100mbit")
+    assert host.asked[-1][1]["bandwidth"] == {"into": 12_500_000, "out": 0}
+    assert "bandwidth      in 12500kB/s, out unlimited" in run("tenant", "quota", "acme")
+    assert refused("tenant", "quota", "acme", "--bandwidth-out", "5").startswith("slipway: invalid rate 5: from 8192 to")
     assert refused("tenant", "quota", "acme", "--memory", "lots") == "slipway: invalid size: 'lots'"
     assert refused("tenant", "quota", "acme", "--pids", "-1").startswith("slipway: pids -1")
-
-
-def test_a_tenant_with_containers_stays_and_an_empty_one_goes_with_all_it_had(people: Any, host: Any, container: Any) -> None:
-    people.acme.hosts = {"local": {}}
-    people.acme.save()
-    assert refused("tenant", "delete", "acme") == "slipway: tenant acme still has containers: web. Remove them first."
-    container.delete()
-    run("tenant", "delete", "acme")
-    assert host.verbs() == ["tenant.remove"]
-    assert not Tenant.objects.filter(name="acme").exists()
-    assert refused("tenant", "endpoint", "acme") == "slipway: No such tenant: acme"
 
 
 @pytest.mark.usefixtures("web")
@@ -116,3 +112,40 @@ def test_users_and_members(people: Any) -> None:
 def test_an_admin_is_an_operator(people: Any) -> None:
     run("user", "create", "root2", "--admin")
     assert User.objects.get(username="root2").is_superuser
+
+
+def test_tokens_are_listed_and_revoked_by_number_or_beginning(people: Any) -> None:
+    first = run("token", "create", "--tenant", "acme", "--name", "ci", "--verbs", "container.view,image.*").strip()
+    second = run("token", "create", "--tenant", "acme", "--user", "victor").strip()
+    robot, victors = Token.objects.get(name="ci"), Token.objects.get(user=people.victor)
+    assert robot.verbs[0] == "container.view" and "image.pull" in robot.verbs and victors.role == "viewer"
+    listed = run("token", "list", "--tenant", "acme")
+    assert re.search(rf"^{robot.pk} +{first[:12]} +developer +– +never +never +container.view image.build .* ci$", listed, re.MULTILINE)
+    assert re.search(rf"^{victors.pk} +{second[:12]} +viewer +victor +never +never +all$", listed, re.MULTILINE)
+    assert [row["user"] for row in json.loads(run("token", "list", "--tenant", "acme", "--json"))] == ["victor", None]
+    assert refused("token", "revoke", "--tenant", "acme", "slw_") == "slipway: 'slw_' is the beginning of 2 tokens: say more of it"
+    assert refused("token", "revoke", "--tenant", "umbrella", str(robot.pk)) == f"slipway: No such token: {robot.pk}"
+    run("token", "revoke", "--tenant", "acme", first[:12])
+    run("token", "revoke", "--tenant", "acme", str(victors.pk))
+    assert not Token.objects.exists()
+
+
+def test_a_context_is_written_to_standard_output_listed_and_revoked(people: Any, keys: Any) -> None:
+    raw = BytesIO()
+    out = TextIOWrapper(raw)
+    call_command("context", "export", "acme", "--robot", "ci", "--expires", "12h", stdout=out)
+    with tarfile.open(fileobj=BytesIO(raw.getvalue())) as tar:
+        assert tar.getnames() == ["meta.json", "tls/docker/ca.pem", "tls/docker/cert.pem", "tls/docker/key.pem"]
+    row = Certificate.objects.get()
+    assert (row.name, row.user, row.role) == ("ci", None, "developer")
+    assert re.search(rf"^{row.pk} +{row.prefix} +developer +– .* all +ci$", run("context", "list", "acme"), re.MULTILINE)
+    assert "no member of acme" in refused("context", "export", "acme", "--user", "charlie")
+    run("context", "revoke", "acme", row.prefix[:6])
+    assert not Certificate.objects.exists()
+
+
+def test_a_user_is_disabled_and_enabled(people: Any) -> None:
+    run("user", "disable", "bob")
+    assert not User.objects.get(username="bob").is_active and "bob\t\t\tdisabled" in run("user", "list")
+    run("user", "enable", "bob")
+    assert User.objects.get(username="bob").is_active and "disabled" not in run("user", "list")

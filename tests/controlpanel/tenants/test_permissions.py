@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controlpanel.tenants.actor import Actor, Door, Role
 from controlpanel.tenants.models import Tenant
-from controlpanel.tenants.permissions import PLATFORM_VERBS, VERBS, may, require
-from engine.errors import PermissionDenied
+from controlpanel.tenants.permissions import PLATFORM_VERBS, VERBS, may, parse_verbs, require, verbs_of
+from engine.errors import InvalidArgument, PermissionDenied
 
 TENANT = Tenant(pk=1, name="acme")
 
 
-def actor(role: Role | None) -> Actor:
-    return Actor(door=Door.PANEL, tenant=TENANT, role=role)
+def actor(role: Role | None, **words: Any) -> Actor:
+    return Actor(door=Door.PANEL, tenant=TENANT, role=role, **words)
 
 
 def test_every_lesser_role_may_no_more_than_the_greater() -> None:
@@ -45,3 +47,32 @@ def test_operators_of_the_platform_have_no_hands_in_tenants() -> None:
 def test_an_unknown_verb_is_a_mistake_of_ours() -> None:
     with pytest.raises(KeyError):
         require(actor(Role.OWNER), "container.teleport")
+
+
+def test_what_was_made_for_some_verbs_does_these_alone_and_no_more_than_its_role() -> None:
+    narrow = actor(Role.OPERATOR, name="token slw_a…", verbs=frozenset({"container.view", "container.start", "container.create"}))
+    assert verbs_of(narrow) == {"container.view", "container.start"}
+    with pytest.raises(
+        PermissionDenied, match=r"^token slw_a… may not do container.stop: it was made for container.create, container.start, "
+    ):
+        require(narrow, "container.stop")
+    with pytest.raises(PermissionDenied, match=r"role operator may not do container\.create"):
+        require(narrow, "container.create")
+    assert verbs_of(actor(Role.OPERATOR, verbs=frozenset())) == frozenset()
+
+
+def test_verbs_are_named_one_by_one_or_by_kind() -> None:
+    assert parse_verbs([], Role.OWNER) == []
+    assert parse_verbs(["image.view", "volume.*", "image.view"], Role.VIEWER) == ["image.view", "volume.view"]
+    assert set(parse_verbs(["container.*"], Role.DEVELOPER)) == {verb for verb in VERBS if verb.startswith("container.")}
+    for word, said in (
+        ("container.fly", "no verb 'container.fly'"),
+        ("*", r"no verb '\*'"),
+        ("x.*", "no verb"),
+        ("", "no verb ''"),
+        ("tenant.create", "no verb"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            parse_verbs([word], Role.OWNER)
+    with pytest.raises(InvalidArgument, match=r"role viewer may not do image\.pull"):
+        parse_verbs(["image.pull"], Role.VIEWER)

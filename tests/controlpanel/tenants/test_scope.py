@@ -21,7 +21,10 @@ def test_every_model_with_a_tenant_is_scoped() -> None:
         for model in apps.get_models()
         if any(isinstance(field, models.ForeignKey) and field.name == "tenant" for field in model._meta.concrete_fields)
     }
-    assert {model.__name__ for model in with_tenant - set(SCOPED)} == {"Token"}  # reached by its hash, or through its tenant
+    assert {model.__name__ for model in with_tenant - set(SCOPED)} == {
+        "Token",
+        "Certificate",
+    }  # reached by their hash, or through their tenant
 
 
 @pytest.mark.parametrize("model", SCOPED)

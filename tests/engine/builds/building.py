@@ -6,7 +6,7 @@ import io
 import secrets
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,9 @@ def _walk(tree: LayerTree, top: str) -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
-    with open_folder() as folder:
+def bench(folder: Path | None = None) -> Iterator[Bench]:
+    """``folder``: one that is there already."""
+    with nullcontext(folder) if folder else open_folder() as folder:
         config = EngineConfig(folder / "data", folder / "run")
         config.run.mkdir()
         engine = Engine(config)

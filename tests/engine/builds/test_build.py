@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
-import shutil
 import signal
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,13 +18,11 @@ from engine.builds.pruning import prune
 from engine.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound
 from engine.kernel import cgroups
 from engine.model.build import BuildRequest
-from engine.model.container import ContainerSpec
-from engine.model.image import ImageRecord
 from engine.model.resources import Resources
 from tests.engine.builds import building
 from tests.engine.builds.building import TENANT, Bench, context, link
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +40,7 @@ def nothing_is_left(bench: Bench) -> Iterator[None]:
     assert list((config.builds / "running").iterdir()) == []
 
 
+@pytest.mark.guest
 def test_words_and_image(bench: Bench) -> None:
     dockerfile = 'FROM busybox\nENV A=b\nRUN echo out; echo err >&2; echo $A >/f\nCOPY x /d/\nWORKDIR /w\nCMD ["cat", "/f"]\n'
     built = bench.build(dockerfile, {"x": "hello"}, tags=("team/app", "app:2"))
@@ -83,6 +78,7 @@ def test_a_step_that_changes_nothing_has_no_layer(bench: Bench) -> None:
     assert [step.get("empty_layer") for step in built.record.config["history"][1:]] == [True, True]
 
 
+@pytest.mark.guest
 def test_a_command_that_fails(bench: Bench) -> None:
     with pytest.raises(FailedPrecondition, match="The command '/bin/sh -c exit 3' returned a non-zero code: 3") as caught:
         bench.build("FROM busybox\nRUN exit 3\n")
@@ -147,6 +143,7 @@ def test_heredocs(bench: Bench) -> None:
     assert "dev/pipes" not in files
 
 
+@pytest.mark.guest
 def test_mounts_of_a_run(bench: Bench) -> None:
     dockerfile = (
         "FROM busybox AS other\nRUN echo other >/o\nFROM busybox\n"
@@ -194,6 +191,7 @@ def test_labels_health_and_the_rest(bench: Bench) -> None:
     assert "Step 11/11 : LABEL b=2" in built.text
 
 
+@pytest.mark.guest
 def test_network_and_limits(bench: Bench) -> None:
     built = bench.build("FROM busybox\nRUN --network=none ls /sys/class/net >/n\nRUN ls /sys/class/net >/m\n")
     files = bench.files(built.record)
@@ -280,6 +278,7 @@ def test_where_the_dockerfile_is(bench: Bench) -> None:
     assert {name for name in files if name.startswith("c/")} == {"c/.dockerignore", "c/b"}
 
 
+@pytest.mark.guest
 def test_nothing_of_a_context_is_followed(bench: Bench) -> None:
     evil = {"e": link("/etc"), "up": link("../../../../../etc/shadow"), "a": "x"}
     files = bench.files(bench.build("FROM busybox\nCOPY . /c/\n", evil).record)
@@ -289,6 +288,7 @@ def test_nothing_of_a_context_is_followed(bench: Bench) -> None:
             bench.build(f"FROM busybox\nCOPY {source} /c/\n", evil)
 
 
+@pytest.mark.guest
 def test_an_image_cannot_lead_a_copy_outside(bench: Bench) -> None:
     bench.build("FROM busybox\nRUN ln -s /etc/passwd /p; ln -s ../../../../../../etc /e\n", tags=("evil",))
     built = bench.build("FROM evil\nCOPY a /e/passwd-\nCOPY a /p\n", {"a": "mine"})
@@ -296,6 +296,7 @@ def test_an_image_cannot_lead_a_copy_outside(bench: Bench) -> None:
     assert files["etc/passwd-"][3] == files["etc/passwd"][3] == "mine"
 
 
+@pytest.mark.guest
 def test_cancelled(bench: Bench) -> None:
     request = BuildRequest(id=secrets.token_hex(16), tenant=TENANT)
     builder = Builder(bench.engine, request)
@@ -310,6 +311,7 @@ def test_cancelled(bench: Bench) -> None:
         builder.build(context("FROM busybox\nRUN echo begun; sleep 600\n", {}), say)
 
 
+@pytest.mark.guest
 def test_what_a_killed_build_left_is_cleared(bench: Bench) -> None:
     engine = bench.engine
     pid = os.fork()
@@ -356,87 +358,6 @@ def test_steps_are_no_images(bench: Bench) -> None:
 
 def held(bench: Bench) -> list[str]:
     return [f"sha256:{path.name}" for path in (bench.engine.config.builds / "cache" / TENANT / "held").iterdir()]
-
-
-def test_adding_what_a_container_of_the_tenant_serves(bench: Bench) -> None:
-    """ADD reaches what the tenant's containers reach: another container of it, and not this machine."""
-    engine = bench.engine
-    bench.build("FROM busybox\nRUN mkdir /www; echo served >/www/f.txt\nCMD httpd -f -h /www -p 80\n", tags=("server",))
-    record = engine.images.resolve(TENANT, "server")
-    spec = ContainerSpec(
-        id=secrets.token_hex(32),
-        tenant=TENANT,
-        name="server",
-        image_id=record.id,
-        image="server",
-        args=("httpd", "-f", "-h", "/www", "-p", "80"),
-    )
-    engine.create(spec)
-    try:
-        address = engine.start(TENANT, spec.id).ip_address
-        built = bench.build(f"FROM busybox\nADD http://{address}/f.txt /got/\nADD http://{address}/f.txt /named\n")
-        files = bench.files(built.record)
-        assert files["got/f.txt"][3] == files["named"][3] == "served\n" and files["named"][0] == "100600"
-        with pytest.raises(InvalidArgument, match="with status 404"):
-            bench.build(f"FROM busybox\nADD http://{address}/none /x\n")
-        gateway = f"{address.rpartition('.')[0]}.1"
-        with pytest.raises(InvalidArgument, match="failed to GET"):
-            bench.build(f"FROM busybox\nADD http://{gateway}:1/x /x\n")
-        with pytest.raises(InvalidArgument, match="failed to GET"):
-            bench.build("FROM busybox\nADD http://127.0.0.1:1/x /x\n")
-        request = BuildRequest(id=secrets.token_hex(16), tenant=TENANT, remote=f"http://{address}/f.txt")
-        with pytest.raises(InvalidArgument):
-            Builder(engine, request).build(None, lambda _line: None)
-    finally:
-        engine.remove(TENANT, spec.id, force=True)
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git makes the repository")
-def test_a_repository_as_context_and_as_source(bench: Bench, tmp_path: Path) -> None:
-    work, bare = tmp_path / "work", tmp_path / "www" / "r.git"
-    (work / "sub").mkdir(parents=True)
-    (work / "sub" / "Dockerfile").write_text("FROM busybox\nCOPY . /c/\n")
-    (work / "sub" / "f").write_text("first\n")
-    (work / "out").symlink_to("/etc")
-    identity = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "init.defaultBranch=main"]
-
-    def git(*words: str, cwd: Path = work) -> str:
-        return subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "one")
-    first = git("rev-parse", "HEAD")
-    (work / "sub" / "f").write_text("second\n")
-    git("commit", "-q", "-a", "-m", "two")
-    git("clone", "-q", "--bare", ".", str(bare))
-    git("update-server-info", cwd=bare)
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as packed:
-        packed.add(bare, "r.git")
-    bench.build("FROM busybox\nADD r.tar /www/\n", {"r.tar": archive.getvalue()}, tags=("git",))
-    record = bench.engine.images.resolve(TENANT, "git")
-    args = ("httpd", "-f", "-h", "/www", "-p", "80")
-    spec = ContainerSpec(id=secrets.token_hex(32), tenant=TENANT, name="git", image_id=record.id, image="git", args=args)
-    bench.engine.create(spec)
-    try:
-        address = f"http://{bench.engine.start(TENANT, spec.id).ip_address}/r.git"
-        built = remote(bench, f"{address}#:sub")
-        assert bench.files(built)["c/f"][3] == "second\n"
-        assert bench.files(remote(bench, f"{address}#{first[:10]}:sub"))["c/f"][3] == "first\n"
-        files = bench.files(bench.build(f"FROM busybox\nADD {address}#main:sub /got/\nADD {address} /all/\n").record)
-        assert files["got/f"][3] == "second\n" and files["all/out"][3] == "/etc" and "all/.git" not in files
-        with pytest.raises(InvalidArgument, match="did not match"):
-            remote(bench, f"{address}#nowhere")
-        with pytest.raises(InvalidArgument, match="Cannot locate specified Dockerfile"):
-            remote(bench, address)
-    finally:
-        bench.engine.remove(TENANT, spec.id, force=True)
-
-
-def remote(bench: Bench, address: str) -> ImageRecord:
-    request = BuildRequest(id=secrets.token_hex(16), tenant=TENANT, remote=address)
-    return bench.engine.images.get(Builder(bench.engine, request).build(None, lambda _line: None))
 
 
 def test_at_the_command_line(bench: Bench, tmp_path: object) -> None:

@@ -13,7 +13,7 @@ from tests.conformance import built as images
 from tests.engine.builds import building
 from tests.engine.builds.building import TENANT, Bench, add
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 
 from engine import disk
 from engine.config import PUBLIC_TENANT
-from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from engine.images import demo, snapshots
+from engine.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from engine.images import demo
 from engine.images.store import ImageStore
 from tests.engine.images.archives import docker_archive, file, image_config, tar
 from tests.engine.images.conftest import leftovers
@@ -214,19 +214,6 @@ def test_the_demo_image_is_public_the_same_every_time_and_runs(store: ImageStore
     assert (root / "bin/sh").is_symlink() and (root / "tmp").stat().st_mode & 0o7777 == 0o1777
     passwd = (root / "etc/passwd").read_text().splitlines()
     assert passwd[0] == "root:x:0:0:root:/root:/bin/sh" and "nobody:x:65534:65534:nobody:/home:/bin/false" in passwd
-
-
-def test_a_writable_layer_is_made_once_and_goes_at_once(store: ImageStore) -> None:
-    rootfs = snapshots.create(store.config, CONTAINER)
-    upper = store.config.engine / rootfs.upper
-    assert upper.stat().st_mode & 0o7777 == 0o755 and (store.config.engine / rootfs.work).is_dir()
-    with pytest.raises(AlreadyExists):
-        snapshots.create(store.config, CONTAINER)
-    (upper / "file").write_text("x")
-    for _again in range(2):
-        snapshots.remove(store.config, CONTAINER)
-        assert not (store.config.rootfs / CONTAINER).exists()
-    _wait_for_empty(store.config.trash)
 
 
 def _wait_for_empty(trash: Path) -> None:

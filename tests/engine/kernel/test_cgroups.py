@@ -144,7 +144,7 @@ def test_use_is_counted(top: str) -> None:
     assert placed(leaf, work) == 0
     usage = cgroups.usage(leaf)
     assert usage.cpu_ns >= 150_000_000
-    assert usage.cpu_user_ns > 0
+    assert usage.cpu_user_ns + usage.cpu_system_ns >= 100_000_000  # of ticks: one at a time may all fall to one side
     assert usage.pids == 0
     with process(sleep) as pid:
         cgroups.enter(leaf, pid)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,15 @@ def test_a_private_namespace_shows_nothing_to_the_outside(tmp_path: Path) -> Non
 
     in_child(act)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.requires("root")
+def test_what_a_killed_launcher_left_attached_goes() -> None:
+    def act() -> None:
+        place = f"/tmp/slipway-{secrets.token_hex(8)}"
+        Path(place).mkdir()
+        syscalls.mount("tmpfs", place, "tmpfs")
+        mounts.clear_places()
+        assert not os.path.exists(place)
+
+    in_child(act)

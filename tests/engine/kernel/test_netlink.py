@@ -29,7 +29,7 @@ def test_links_addresses_and_routes_are_made_as_told(sock: netlink.Socket) -> No
     links.add_bridge("br", mac="02:42:0a:00:00:01", mtu=1400)
     index = sock.index("br")
     assert not sock.is_up("br") and sock.mtu("br") == 1400
-    sock.run([netlink.add_address(index, "10.0.0.1", 24), netlink.set_up("br"), netlink.add_default_route(index, "10.0.0.2")])
+    sock.run([netlink.add_address(index, "10.0.0.1", 24), netlink.set_up("br"), netlink.default_route(index, "10.0.0.2")])
     assert sock.is_up("br")
     with pyroute2.IPRoute() as ip:
         (link,) = ip.get_links(index)
@@ -38,8 +38,8 @@ def test_links_addresses_and_routes_are_made_as_told(sock: netlink.Socket) -> No
         assert (address.get("local"), address["prefixlen"], address.get("broadcast")) == ("10.0.0.1", 24, "10.0.0.255")
         (route,) = ip.get_default_routes(family=socket.AF_INET)
         assert route.get("gateway") == "10.0.0.2" and route.get("oif") == index
-    assert netlink.Network(index, "10.0.0.1", 24) in netlink.ipv4_addresses()
-    assert netlink.Network(index, "10.0.0.0", 24) in netlink.ipv4_routes()
+    assert netlink.Network(index, "10.0.0.1", 24) in netlink.addresses()
+    assert netlink.Network(index, "10.0.0.0", 24) in netlink.routes()
     assert netlink.default_route_links() == {"br"}
     links.delete("br")
     assert not sock.is_up("br")
@@ -51,7 +51,7 @@ def test_a_bridge_is_opened_with_its_address(sock: netlink.Socket) -> None:
     index = links.add_bridge("br", mac="02:42:0a:00:00:01", mtu=1400)
     links.open_bridge(index, address="10.0.0.1", prefix=20)
     assert sock.is_up("br")
-    assert netlink.Network(index, "10.0.0.1", 20) in netlink.ipv4_addresses()
+    assert netlink.Network(index, "10.0.0.1", 20) in netlink.addresses()
     with pytest.raises(OSError, match="File exists") as caught:
         links.add_bridge("br", mac="02:42:0a:00:00:01", mtu=1400)
     assert caught.value.errno == errno.EEXIST
@@ -89,7 +89,7 @@ def test_a_refusal_says_which_step_and_the_rest_was_done(sock: netlink.Socket) -
 
 def test_the_kernels_own_words_are_told(sock: netlink.Socket) -> None:
     with pytest.raises(OSError, match=r"add default route via 192\.0\.2\.1: Network is unreachable \(.+\)"):
-        sock.run([netlink.add_default_route(sock.index("lo"), "192.0.2.1")])
+        sock.run([netlink.default_route(sock.index("lo"), "192.0.2.1")])
 
 
 def test_threads_share_a_socket(sock: netlink.Socket) -> None:
@@ -103,7 +103,7 @@ def test_threads_share_a_socket(sock: netlink.Socket) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(netlink.ipv4_addresses()) == 1 + 8 * 20
+    assert len(netlink.addresses()) == 1 + 8 * 20
 
 
 def test_the_opener_walks_home_and_survives_a_bad_namespace(sock: netlink.Socket) -> None:

@@ -7,6 +7,7 @@ processes it starts are too.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 import subprocess
@@ -15,17 +16,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.claims import Claims
 from engine.config import EngineConfig
 from engine.kernel import netlink, syscalls
+from engine.model.network import EndpointSpec, NetworkSpec
 from engine.model.tenant import TenantHost
 from engine.networks import Endpoint, Networks
 from engine.tenants import Tenants
 
 T = TypeVar("T")
 WORLD, UPLINK = "198.51.100.2", "198.51.100.1"
+WORLD6, UPLINK6 = "2001:db8:ffff::2", "2001:db8:ffff::1"
 PATIENCE_S = 20.0  # of a busy, emulated machine
 SILENCE_S = 1.0  # a dropped packet is silence; who is kept from something gets no answer for as long
 
@@ -36,13 +39,20 @@ class Box:
 
     pid: int
     id: str
-    endpoint: Endpoint
+    tenant: TenantHost
+    wanted: list[EndpointSpec]
+    endpoints: list[Endpoint]
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first."""
+        return self.endpoints[0]
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["nsenter", "-t", str(self.pid), "-n", *command], capture_output=True, text=True, check=False)
 
-    def listen(self, port: int) -> socket.socket:
-        return inside(self.pid, lambda: listen(port))
+    def listen(self, port: int, address: str = "0.0.0.0") -> socket.socket:
+        return inside(self.pid, lambda: listen(port, address))
 
     def reaches(self, address: str, port: int) -> bool:
         return inside(self.pid, lambda: reaches(address, port))
@@ -60,25 +70,33 @@ class Instance:
         self.config.data.mkdir(parents=True)
         self.tenants = Tenants(self.config, claims)
         self.id = self.tenants.instance()
-        self.networks = Networks(self.config, self.id, claims)
+        self.networks = Networks(self.config, self.tenants, claims)
         self._stack = stack
         self._count = 0
         stack.callback(self.networks.close)
         stack.callback(self.networks.remove_all)
 
-    def box(self, tenant: str | TenantHost) -> Box:
-        """A running container of the tenant, attached."""
+    def network(self, tenant: str, name: str, **words: Any) -> str:
+        """Its id."""
+        self.tenants.ensure(tenant)
+        number = hashlib.sha256(f"{tenant} {name}".encode()).hexdigest()
+        return self.networks.create(NetworkSpec(id=number, tenant=tenant, name=name, **words)).id
+
+    def box(self, tenant: str | TenantHost, *wanted: EndpointSpec | str) -> Box:
+        """A running container of the tenant, attached to these networks (specs or ids), or to the default one."""
         owner = self.tenants.ensure(tenant) if isinstance(tenant, str) else tenant
         self._count += 1
-        box = Box(self._stack.enter_context(process()), f"{self._count:064x}", self.networks.reserve(owner, f"{self._count:064x}"))
-        self.networks.attach(owner, box.endpoint, box.pid)
+        number, pid = f"{self._count:064x}", self._stack.enter_context(process())
+        specs = [EndpointSpec(network_id=each) if isinstance(each, str) else each for each in wanted] or [EndpointSpec()]
+        box = Box(pid, number, owner, specs, list(self.networks.reserve(owner, number, specs)))
+        self.networks.attach(owner, box.endpoints, box.pid)
         return box
 
 
 @contextmanager
 def process(*, owned: bool = True) -> Iterator[int]:
     """The pid of something in a fresh network namespace; of a user namespace's (``owned``), or of the host's."""
-    words = ["unshare", *(["--user", "--map-root-user"] if owned else []), "--net", "sh", "-c", "echo; exec sleep 600"]
+    words = ["unshare", *(["--user", "--map-root-user"] if owned else []), "--net", "sh", "-c", "echo; exec sleep 3600"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert child.stdout is not None
     try:
@@ -123,6 +141,17 @@ def world() -> Iterator[int]:
         yield pid
 
 
+def ipv6_world(pid: int) -> None:
+    """The same by IPv6, at WORLD6."""
+    enter = f"nsenter -t {pid} -n"
+    for command in (
+        f"ip address add {UPLINK6}/64 dev uplink nodad",
+        f"{enter} ip address add {WORLD6}/64 dev eth0 nodad",
+        f"ip route add default via {WORLD6}",
+    ):
+        subprocess.run(command.split(), check=True)
+
+
 def inside(pid: int, act: Callable[[], T]) -> T:
     """Do it in the network namespace of a process, in a thread that ends afterwards. Sockets made there stay there."""
     results: list[T] = []
@@ -146,7 +175,7 @@ def inside(pid: int, act: Callable[[], T]) -> T:
 
 def listen(port: int, address: str = "0.0.0.0") -> socket.socket:
     """The kernel completes connections to it; nobody need accept."""
-    server = socket.create_server((address, port))
+    server = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     server.settimeout(5)
     return server
 
@@ -167,4 +196,4 @@ def is_kept_from(address: str, port: int) -> bool:
     except TimeoutError:
         return True
     except OSError as error:
-        return error.errno == errno.EHOSTUNREACH
+        return error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)

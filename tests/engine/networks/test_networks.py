@@ -15,9 +15,9 @@ import pyroute2
 import pytest
 
 from engine.errors import FailedPrecondition
-from engine.model.container import ContainerSpec
+from engine.model.network import PortBinding
 from engine.networks import firewall
-from engine.networks.networks import YOUNG_S
+from engine.networks.store import YOUNG_S
 from tests.engine.networks.machine import UPLINK, WORLD, Instance, inside, is_kept_from, listen, process, reaches, world
 
 pytestmark = pytest.mark.requires("root", "nft")
@@ -116,11 +116,12 @@ def test_the_world_does_not_get_in(instance: Instance, outside: int) -> None:
 
 def test_the_metadata_service_is_unreachable(instance: Instance, outside: int) -> None:
     box = instance.box("alice")
-    subprocess.run(["nsenter", "-t", str(outside), "-n", "ip", "address", "add", "169.254.169.254/32", "dev", "lo"], check=True)
-    with inside(outside, lambda: listen(80)):
-        assert box.reaches(WORLD, 80)
-        assert reaches("169.254.169.254", 80)
-        assert box.is_kept_from("169.254.169.254", 80)
+    for service in ("169.254.169.254", "100.100.100.200", "168.63.129.16"):
+        subprocess.run(["nsenter", "-t", str(outside), "-n", "ip", "address", "add", f"{service}/32", "dev", "lo"], check=True)
+        with inside(outside, lambda: listen(80)):
+            assert box.reaches(WORLD, 80)
+            assert reaches(service, 80)
+            assert box.is_kept_from(service, 80)
 
 
 @pytest.mark.guest
@@ -204,14 +205,16 @@ def test_forwarding_is_given_back_by_the_last_instance(new_instance: Callable[[]
 @pytest.mark.guest
 def test_nothing_is_left_after_remove_all(instance: Instance) -> None:
     links, ruleset = socket.if_nameindex(), nft("list", "ruleset")
+    net = instance.network("alice", "net")
     for tenant in ("alice", "alice", "bob"):
         instance.box(tenant)
-    assert len(socket.if_nameindex()) == len(links) + 5
+    instance.box("alice", net)
+    assert len(socket.if_nameindex()) == len(links) + 7
     instance.networks.remove_all()
     assert (socket.if_nameindex(), nft("list", "ruleset")) == (links, ruleset)
-    assert not (instance.config.engine / "networks").exists()
+    assert [path.name for path in (instance.config.engine / "networks").iterdir() if not path.name.startswith(".")] == ["defined"]
     instance.networks.remove_all()
-    assert not instance.box("alice").reaches("127.0.0.1", 1), "it can begin again"
+    assert not instance.box("alice", net).reaches("127.0.0.1", 1), "it can begin again, and a network is still known"
 
 
 def test_remove_tenant_takes_its_bridge_alone(instance: Instance) -> None:
@@ -241,15 +244,34 @@ def test_reconcile_frees_the_dead_and_spares_the_young(instance: Instance, monke
     later = time.time() + YOUNG_S + 1
     monkeypatch.setattr("engine.networks.store.time.time", lambda: later)
     assert instance.networks.reconcile([living.id]) == [dead.id]
-    assert instance.networks.reserve(instance.tenants.get("alice"), living.id) == living.endpoint
+    assert instance.networks.reserve(instance.tenants.get("alice"), living.id) == (living.endpoint,)
 
 
 def test_a_bridge_that_somebody_deleted_is_made_again(instance: Instance) -> None:
-    instance.box("alice")
+    before = instance.box("alice")
     subprocess.run(["ip", "link", "delete", f"{instance.id}b1"], check=True)
+    assert instance.networks.is_bridge_missing()
     one, other = instance.box("alice"), instance.box("alice")
     with other.listen(80):
         assert one.reaches(other.endpoint.ip_address, 80)
+        instance.networks.heal()
+        assert before.reaches(other.endpoint.ip_address, 80), "who was there is there again"
+
+
+def test_all_bridges_come_back_with_their_ports(instance: Instance) -> None:
+    net = instance.network("alice", "net", icc=False)
+    usual, own, apart = instance.box("alice"), instance.box("alice", net), instance.box("alice", net)
+    instance.networks.publish(own.id, own.endpoint, [PortBinding(container_port=80, host_port=8080)])
+    for link in (f"{instance.id}b1", f"{instance.id}bn1"):
+        subprocess.run(["ip", "link", "delete", link], check=True)
+    with own.listen(80):
+        assert not reaches("127.0.0.1", 8080)
+        instance.networks.heal()
+        assert not instance.networks.is_bridge_missing()
+        assert reaches("127.0.0.1", 8080)
+        assert apart.is_kept_from(own.endpoint.ip_address, 80)
+    with usual.listen(80):
+        assert reaches(usual.endpoint.ip_address, 80)
 
 
 def test_a_process_that_ended_is_said(instance: Instance) -> None:
@@ -270,9 +292,9 @@ def test_64_threads_attach_at_once_and_stay_where_they_are(instance: Instance) -
     def attach(number: int, pid: int) -> None:
         try:
             tenant = tenants[number % 2]
-            endpoint = instance.networks.reserve(tenant, f"{number:064x}")
-            instance.networks.attach(tenant, endpoint, pid)
-            addresses.append(endpoint.ip_address)
+            reserved = instance.networks.reserve(tenant, f"{number:064x}")
+            instance.networks.attach(tenant, reserved, pid)
+            addresses.append(reserved[0].ip_address)
             assert os.readlink("/proc/thread-self/ns/net") == here
         except BaseException as error:
             failures.append(error)
@@ -298,9 +320,3 @@ def test_no_tenant_fills_the_hosts_connection_table(instance: Instance, outside:
         assert bob.reaches(WORLD, 443)
         for connection in opened:
             connection.close()
-
-
-def test_the_files_of_a_container_without_network(instance: Instance) -> None:
-    spec = ContainerSpec(id="a" * 64, tenant="alice", name="x", image_id="sha256:0", image="x", args=("sh",), network_mode="none")
-    assert "localhost" in instance.networks.hosts_file(spec, None)
-    assert "nameserver" in instance.networks.resolv_conf(spec)

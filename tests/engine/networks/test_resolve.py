@@ -66,18 +66,18 @@ def test_behind_systemd_resolved_its_own_servers_are_asked(tmp_path: Path, monke
 
 def test_hosts_names_the_container_and_its_friends() -> None:
     asked = spec(hostname="web", domainname="example.org", extra_hosts=("db:10.0.0.5", "six:[::5]", "old=10.0.0.6", "host:host-gateway"))
-    lines = resolve.hosts_file(asked, address="10.128.0.2", gateway="10.128.0.1").splitlines()
+    lines = resolve.hosts_file(asked, addresses=["10.128.0.2"], gateway="10.128.0.1").splitlines()
     assert lines[0] == "127.0.0.1\tlocalhost"
     assert "::1\tlocalhost ip6-localhost ip6-loopback" in lines
     assert lines[-5:] == ["10.0.0.5\tdb", "::5\tsix", "10.0.0.6\told", "10.128.0.1\thost", "10.128.0.2\tweb.example.org web"]
 
 
 def test_hosts_without_names_and_without_network() -> None:
-    assert resolve.hosts_file(spec(), address="10.128.0.2", gateway="10.128.0.1").endswith("\n10.128.0.2\t0123456789ab\n")
-    assert resolve.hosts_file(spec(), address="", gateway="").endswith("ip6-allrouters\n")
+    assert resolve.hosts_file(spec(), addresses=["10.128.0.2"], gateway="10.128.0.1").endswith("\n10.128.0.2\t0123456789ab\n")
+    assert resolve.hosts_file(spec(), gateway="").endswith("ip6-allrouters\n")
 
 
 @pytest.mark.parametrize("extra", ["nonsense", "name:", "name:not-an-address", ":1.2.3.4", "name:host-gateway"])
 def test_a_bad_extra_host_is_said(extra: str) -> None:
     with pytest.raises(InvalidArgument, match="extra host"):
-        resolve.hosts_file(spec(extra_hosts=(extra,)), address="", gateway="")
+        resolve.hosts_file(spec(extra_hosts=(extra,)), gateway="")

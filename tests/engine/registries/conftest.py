@@ -11,6 +11,7 @@ import pytest
 from engine.claims import Claims
 from engine.config import EngineConfig
 from engine.images.store import ImageStore
+from engine.networks import Networks
 from engine.registries.registries import Registries
 from engine.tenants import Tenants
 from tests.engine.images.archives import Pipe, docker_archive, file, tar
@@ -24,10 +25,12 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.config = EngineConfig(folder / "data", folder / "run")
         self.store = ImageStore(self.config)
-        tenants = Tenants(self.config, Claims(folder / "claims.json", etc=folder))
+        claims = Claims(folder / "claims.json", etc=folder)
+        tenants = Tenants(self.config, claims)
         for name in ("alice", "bob"):
             tenants.ensure(name)
-        self.registries = Registries(self.config, tenants, self.store)
+        self.networks = Networks(self.config, tenants, claims)
+        self.registries = Registries(self.config, tenants, self.store, self.networks)
 
     def pull(self, name: str, tenant: str = "alice", **words: Any) -> list[dict[str, Any]]:
         return list(self.registries.pull(tenant, name, **words))

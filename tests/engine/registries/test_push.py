@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from engine.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from engine.registries import upload
 from engine.registries.auth import Credentials
+from engine.registries.desk import finish
+from engine.runtime import protocol
 from tests.engine.images.archives import digest
 from tests.engine.registries.conftest import Host, layer, statuses
 from tests.engine.registries.toy import DOCKER, Handler, Toy
@@ -122,6 +126,29 @@ def test_a_big_blob_goes_in_chunks(host: Host, toy: Toy) -> None:
     host.push(f"{toy.host}/app:1")
     chunks = [headers["Content-Range"] for headers in toy.heard if "Content-Range" in headers]
     assert [chunk.partition("-")[0] for chunk in chunks] == ["0", str(upload.CHUNK)]
+
+
+@pytest.mark.parametrize("size", [1000, 4 * upload.CHUNK])
+def test_what_turns_out_to_be_there_while_it_is_sent(host: Host, toy: Toy, size: int) -> None:
+    """Its digest is known when it is compressed, and a big one is under way by then: no more of it goes, and nothing is left."""
+    host.load([data := layer(size)], f"{toy.host}/app:1")
+    sent = host.push(f"{toy.host}/app:1")[-1]["digest"]
+    toy.log.clear()
+    toy.spoil = lambda handler: handler.command == "PATCH" and bool(time.sleep(3.0))
+    host.load([data], f"{toy.host}/app:1", "bob")  # who does not know where it is
+    lines = host.push(f"{toy.host}/app:1", "bob")
+    assert f"{digest(data)[7:19]}: Layer already exists" in statuses(lines) and lines[-1]["digest"] == sent
+    assert toy.asked("PUT /v2/app/blobs") == 0 and toy.asked("DELETE /v2/app/blobs/uploads") == (size > upload.CHUNK)
+
+
+def test_a_refusal_is_heard_though_not_all_was_read_that_we_said() -> None:
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        protocol.send(ours, {"size": 1000})
+        protocol.send(its, {"error": NotFound("no such place").to_json()})
+        its.close()
+        with pytest.raises(NotFound, match="no such place"):
+            finish(ours, lambda _message: None)
 
 
 def test_all_tags_of_a_repository(host: Host, toy: Toy) -> None:

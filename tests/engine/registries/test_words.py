@@ -52,17 +52,19 @@ def test_any_challenge_ends(headers: list[str]) -> None:
     "address",
     ["127.0.0.1", "127.8.8.8", "::1", "0.0.0.0", "::", "169.254.169.254", "fe80::1", "fe80::1%eth0", "224.0.0.1", "255.255.255.255",
      "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "100.100.100.200", "fd00:ec2::254",
-     "10.130.0.1", "10.128.16.5"],
+     "10.130.0.1", "10.128.16.5", "fd20:ce::254", "fd00:7:0:1::2"],
 )  # fmt: skip
 def test_out_of_reach(address: str) -> None:
-    reach = Reach(closed=("10.128.0.0/14",), own="10.128.32.0/20")
+    reach = Reach(closed=("10.128.0.0/14", "fd00:7::/48"), own=("10.128.32.0/20", "fd00:7::/64"))
     with pytest.raises(PermissionDenied, match="is not reachable from this platform"):
         reach.check("registry.example", 443, address)
 
 
-@pytest.mark.parametrize("address", ["203.0.113.7", "10.0.0.7", "192.168.77.8", "172.16.99.9", "fd12::1", "2001:4860::1", "10.128.33.9"])
+@pytest.mark.parametrize(
+    "address", ["203.0.113.7", "10.0.0.7", "192.168.77.8", "172.16.99.9", "fd12::1", "2001:4860::1", "10.128.33.9", "fd00:7::2"]
+)
 def test_within_reach(address: str) -> None:
-    Reach(closed=("10.128.0.0/14",), own="10.128.32.0/20").check("registry.example", 443, address)
+    Reach(closed=("10.128.0.0/14", "fd00:7::/48"), own=("10.128.32.0/20", "fd00:7::/64")).check("registry.example", 443, address)
 
 
 def test_the_operator_allows_by_name_and_network() -> None:

@@ -77,6 +77,7 @@ def run(client, keeper, words: dict) -> None:
             **common,
             pid=pid,
             tty=bool(words.get("tty")),
+            tenant=words.get("tenant", ""),
             cgroup="",
             log_dir=words["log_dir"],
             log=words["log"],

@@ -12,6 +12,7 @@ import pytest
 
 from engine import disk, errors
 from engine.model.resources import Resources
+from engine.runtime import lock
 from engine.runtime.client import launch
 from engine.runtime.logs import LogReader
 
@@ -55,9 +56,8 @@ def test_many_callers_at_once_start_one_engine(engine: Host) -> None:
     for thread in threads:
         thread.join()
     assert engine.run("echo", "works").output == "works\n"
-    lock = engine.config.run / "foster.lock"
-    held = [pid for pid in os.listdir("/proc") if pid.isdigit() and holds(pid, str(lock))]
-    assert len(held) == 2  # one foster, one keeper
+    held = str(lock.path(engine.config))
+    until(lambda: sum(holds(pid, held) for pid in os.listdir("/proc") if pid.isdigit()) == 2, what="one foster, one keeper")
 
 
 def holds(pid: str, path: str) -> bool:

@@ -98,6 +98,13 @@ def test_logger_and_supervised_parts_survive_a_killed_keeper(keeper: Keeping) ->
     kill(keeper, "sleeper")
 
 
+def test_what_a_killed_keeper_was_writing_is_cleared_away(keeper: Keeping) -> None:
+    unfinished = keeper.config.run / "running" / f".{'a' * 64}.json.0123abcd"
+    unfinished.touch()
+    kill(keeper, "keeper")
+    until(lambda: not unfinished.exists())
+
+
 def test_keeper_and_logger_killed_together_still_know_the_exit(keeper: Keeping) -> None:
     """The pipes are gone then, which is the documented limit; the container and its exit code are not."""
     container, _pid = keeper.run("sh", "-c", "trap '' PIPE; sleep 1; exit 9")

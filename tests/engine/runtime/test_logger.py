@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
+from engine.runtime.allowance import BURST, RATE
 from engine.runtime.logs import LogReader
 from engine.runtime.segments import segment_numbers
 from tests.support.capabilities import sets_of
@@ -164,6 +165,26 @@ def test_other_containers_are_served_beside_a_flood(keeper: Keeping) -> None:
     finally:
         keeper.client.signal(flood, signal.SIGKILL)
         assert keeper.wait(flood)["exit_code"] == 137
+
+
+def test_a_tenants_flood_goes_on_at_its_rate_and_is_not_anothers(keeper: Keeping) -> None:
+    began = time.monotonic()
+    floods = [keeper.run("yes", max_size=1 << 20, max_files=2, tenant="flood")[0] for _ in range(2)]
+    logs = [str(keeper.log_dir(flood)) for flood in floods]
+    limit = int(BURST + 2 * RATE) >> 20  # segments of 1 MiB
+
+    def written() -> int:
+        return sum(max(segment_numbers(log), default=0) for log in logs)
+
+    until(lambda: written() > limit, what="burst and two seconds")
+    assert time.monotonic() - began > 1.5
+    calm, _pid = keeper.run("sh", "-c", "yes | head -c 20000000", tenant="calm")
+    keeper.wait(calm)
+    assert len(whole_output_of(keeper, calm, stderr=False)) == 20_000_000
+    for flood in floods:
+        keeper.client.signal(flood, signal.SIGKILL)
+        assert keeper.wait(flood)["exit_code"] == 137
+        assert set(whole_output_of(keeper, flood)) <= set(b"y\n")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -51,16 +52,18 @@ def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Pat
     count, seed = 60_000, random.randrange(1 << 32)
     pauses = random.Random(seed)
     ends = [os.pipe2(os.O_CLOEXEC) for _stream in range(2)]
-    high = [os.dup2(end, 100 + index, inheritable=False) for index, (end, _writing) in enumerate(ends)]
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 100) for end, _writing in ends]
     writers = [python(WRITE, word, str(count), fds={1: writing}) for word, (_end, writing) in zip(("out", "err"), ends, strict=True)]
     for reading, writing in ends:
         os.close(reading)
         os.close(writing)
     kills = 0
     while True:
-        ready, ready_in_child = os.pipe2(os.O_CLOEXEC)
-        ready_in_child = os.dup2(ready_in_child, 102, inheritable=False)
+        ready, end = os.pipe2(os.O_CLOEXEC)
+        ready_in_child = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 100)
         pump = python(PUMP, str(tmp_path), str(max_size), fds={3: ready_in_child, 4: high[0], 5: high[1]})
+        os.close(end)
+        os.close(ready_in_child)
         os.read(ready, 1)
         time.sleep(pauses.random() * 0.01)
         os.kill(pump, signal.SIGKILL)
@@ -76,7 +79,7 @@ def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Pat
             break
     for writer in writers:
         os.waitpid(writer, 0)
-    for fd in (*high, 102):
+    for fd in high:
         os.close(fd)
     print(f"seed {seed}, {kills} kills")
     for word, streams in (("out", {"stderr": False}), ("err", {"stdout": False})):

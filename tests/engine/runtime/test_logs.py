@@ -136,22 +136,28 @@ def test_following_the_tail_of_an_ended_log_ends_at_once(tmp_path: Path) -> None
 
 
 @pytest.mark.guest
-def test_reading_an_ended_container_waits_for_the_logger(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", ["this run", "the one before", "none"])
+def test_reading_an_ended_container_waits_for_the_logger(tmp_path: Path, begun: str) -> None:
     folder = tmp_path / "log"
+    if begun == "the one before":
+        write(folder, (1, b"first words\n"), run=2)
     writer = LogWriter(str(folder), max_size_bytes=1 << 20, max_files=2)
-    writer.begin(3, START_NS)
+    if begun == "this run":
+        writer.begin(3, START_NS)
     reading, writing = os.pipe()
     (tmp_path / "exit.json").write_text(json.dumps({"run": 3}))
 
     def late() -> None:
         time.sleep(0.2)
+        if begun != "this run":
+            writer.begin(3, START_NS)
         os.write(writing, b"last words\n")
         writer.splice(reading, 1, START_NS)
         writer.end(3, START_NS)
 
     thread = threading.Thread(target=late)
     thread.start()
-    assert read(folder) == b"last words\n"
+    assert read(folder) == (b"first words\n" if begun == "the one before" else b"") + b"last words\n"
     thread.join()
     for fd in (reading, writing):
         os.close(fd)

@@ -18,9 +18,10 @@ pytestmark = pytest.mark.guest
 IMPATIENT = """
 import sys
 from pathlib import Path
+from engine.config import EngineConfig
 from engine.runtime import logger, protocol
 logger.PLACE_LOOK_S = 0.05
-logger.serve(protocol.listen(Path(sys.argv[1])))
+logger.serve(protocol.listen(Path(sys.argv[1])), EngineConfig(Path("/nowhere"), Path("/nowhere")))
 """
 
 

@@ -41,7 +41,7 @@ OTHER = "b" * 64
         ({"annotations": {"": "x"}}, InvalidArgument, "the empty string is not permitted as an annotation key"),
         ({"cgroup_parent": "../x"}, InvalidArgument, "cgroup-parent"),
         ({"cgroup_parent": "a//b"}, InvalidArgument, "cgroup-parent"),
-        ({"network_mode": "host"}, InvalidArgument, "invalid network mode: host"),
+        ({"network_mode": "machine"}, InvalidArgument, "invalid network mode: machine"),
         ({"ipc_mode": "container:web"}, InvalidArgument, "invalid IPC mode"),
         ({"pid_mode": "shareable"}, InvalidArgument, "invalid PID mode"),
         ({"pid_mode": f"container:{SPEC.id}"}, InvalidArgument, "of its own"),

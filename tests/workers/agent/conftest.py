@@ -20,6 +20,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.images import demo
 from engine.model.container import ContainerSpec
+from tests.support import scratch
 from tests.workers.conftest import RedisServer, WorkerProcess
 from workers import tickets
 
@@ -103,10 +104,12 @@ def agent_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServe
 
 
 @pytest.fixture(scope="module")
-def running_host(tmp_path_factory: pytest.TempPathFactory, agent_redis: RedisServer) -> Iterator[Host]:
-    folder = tmp_path_factory.mktemp("host")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o711)
+def running_host(agent_redis: RedisServer) -> Iterator[Host]:
+    with scratch.open_folder() as folder:
+        yield from _running(folder, agent_redis)
+
+
+def _running(folder: Path, agent_redis: RedisServer) -> Iterator[Host]:
     config = EngineConfig(folder / "data", folder / "run")
     config.run.mkdir(mode=0o755)
     (config.data / "panel").mkdir(parents=True)

@@ -96,6 +96,17 @@ async def test_much_input_waits_for_a_container_that_reads_slowly(host: Host) ->
         assert frames(await reader.read()) == [(1, f"{20 << 20}\n".encode())]
 
 
+async def test_input_that_nobody_reads_costs_no_output(host: Host) -> None:
+    """A client that still writes when all is said: were that write refused, asyncio would drop what the client has not read."""
+    container = host.create("echo", "done", open_stdin=True, stdin_once=True)
+    async with host.stream("attach", container, stdin=True) as (_ok, reader, writer):
+        await asyncio.to_thread(host.start, container)
+        assert frames(await reader.read()) == [(1, b"done\n")]
+        for _ in range(3):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+
+
 async def test_a_terminal_echoes_has_a_size_and_is_left_by_keys(host: Host) -> None:
     container = host.create("sh", tty=True, open_stdin=True)
     async with host.stream("resize", container, rows=33, columns=123):

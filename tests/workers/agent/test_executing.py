@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -52,6 +53,15 @@ async def test_both_streams_come_framed_input_has_an_end_and_the_exit_code_is_kn
         [(1, b"1 x y\n/tmp\n65534\n")],
     )
     assert await run(host, container, "cat", stdin=b"z" * 3_000_000) == (0, [(1, b"z" * 3_000_000)])
+
+
+async def test_input_that_nobody_reads_costs_no_output(host: Host) -> None:
+    container = host.run("sleep", "600")
+    async with host.stream("exec", container, exec=asked("echo", "done", stdin=True)) as (_ok, reader, writer):
+        assert frames(await reader.read()) == [(1, b"done\n")]
+        for _ in range(3):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
 
 
 @pytest.mark.guest
@@ -185,9 +195,17 @@ def part(host: Host, name: str) -> int:
 
 
 def kill_part(host: Host, name: str) -> None:
-    """kill -9, and the next one is there."""
-    before = part(host, name)
-    os.kill(before, signal.SIGKILL)
+    """kill -9, and the next one is there. What the keeper tells may be of a moment ago: who was being replaced is asked for again."""
+    before = 0
+
+    def killed() -> bool:
+        nonlocal before
+        with contextlib.suppress(ProcessLookupError, errors.Unavailable):
+            before = part(host, name)
+            if before:
+                os.kill(before, signal.SIGKILL)
+            return bool(before)
+        return False
 
     def back() -> bool:
         try:
@@ -195,6 +213,7 @@ def kill_part(host: Host, name: str) -> None:
         except errors.Unavailable:
             return False
 
+    until(killed)
     until(back)
 
 

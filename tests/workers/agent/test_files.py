@@ -125,6 +125,28 @@ async def test_what_goes_in_comes_out(host: Host, running: bool) -> None:
     assert (await changes(host, one))["/tmp/d/file"] == "A"
 
 
+@pytest.mark.requires("loop")
+async def test_a_layer_with_a_size_is_as_any_other(host: Host) -> None:
+    """Of this machine a file system in a file, or a project quota."""
+    one = host.create("sh", "-c", "echo inside > /inside; rm /etc/group; chown 7:8 /given", layer_size_bytes=4 << 20)
+    await put(host, one, "/", archive(entry("given", b"given")))
+    with pytest.raises(errors.EngineError, match=r"space|quota"):
+        await put(host, one, "/", archive(entry("large", b"x" * (5 << 20))))
+    host.start(one)
+    host.engine.wait(one, timeout_s=60)
+    found = await changes(host, one)
+    assert (found["/given"], found["/inside"], found["/etc/group"]) == ("A", "A", "D")
+    assert content((await get(host, one, "/inside"))[1], "inside") == b"inside\n"
+    exported = members(await export(host, one))
+    assert "etc/group" not in exported and (exported["given"].uid, exported["given"].gid) == (7, 8)
+    image = (await done(host, "commit", one, ref="sized:1", container_config={}))[0]["image"]["record"]["id"]
+    assert (await ask(host, "size", one))["bytes"] <= 5 << 20
+    host.engine.remove(TENANT, one)
+    two = host.create("sh", "-c", "stat -c %u:%g /given; ls /etc/group")
+    host.engine.remove(TENANT, two)
+    assert host.engine.images.get(image).size_bytes
+
+
 async def test_the_forms_of_a_path_name_the_entries(host: Host) -> None:
     one = host.create("true")
     await put(host, one, "/", archive(entry("etc/motd", b"hello")))

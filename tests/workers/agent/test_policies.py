@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine import errors, executions
+from engine import ceilings, errors, executions
 from engine.model.container import ContainerState, HealthCheck, RestartPolicy, Status
+from engine.model.volume import MountSpec, VolumeSpec
+from tests.support import nfs
 from tests.workers.agent.conftest import TENANT, Host, listens, until
 
 pytestmark = [pytest.mark.requires("root", "overlay", "cgroup", "userns"), pytest.mark.guest]
@@ -64,7 +66,7 @@ def test_stop_kill_start_and_remove_during_the_back_off(host: Host) -> None:
     until(lambda: state(host, hung_up).run > before)
     for container in (stopped, killed):
         assert state(host, container).status is Status.EXITED and state(host, container).change == 2
-    assert host.engine.start(TENANT, stopped).restart_count == 0
+    assert host.engine.start(TENANT, stopped).restart_count <= 1  # it counts anew, and may have ended and waited again by now
 
 
 def test_a_killed_agent_goes_on_with_what_waits_and_finds_what_ended_meanwhile(host: Host) -> None:
@@ -82,6 +84,23 @@ def test_a_killed_agent_goes_on_with_what_waits_and_finds_what_ended_meanwhile(h
     until(lambda: state(host, waits).restart_count > count)
     until(lambda: state(host, ends).has_process and state(host, ends).restart_count == 1)
     assert state(host, by_hand).status is Status.EXITED
+
+
+def test_a_restart_whose_agent_was_killed_before_it_was_noted_is_stopped_all_the_same(host: Host) -> None:
+    container = host.run("sleep", "1000", restart=RestartPolicy(name="always"))
+    start = host.config.container(container) / "start.json"
+    first = start.read_bytes()
+    host.engine.keeper.signal(container, signal.SIGKILL)
+    until(lambda: state(host, container).run == 2 and state(host, container).has_process)
+    host.agent.kill()
+    start.write_bytes(first)
+    assert state(host, container).status is Status.RESTARTING
+    host.engine.stop(TENANT, container, timeout_s=0)
+    host.engine.wait(container)
+    host.agent.start()
+    until(lambda: listens(host.config))
+    assert (state(host, container).status, state(host, container).run) == (Status.EXITED, 2)
+    assert host.engine.keeper.list() == []
 
 
 def test_the_start_of_the_platform_brings_back_what_was_not_stopped_by_hand(host: Host) -> None:
@@ -187,3 +206,28 @@ def test_probes_end_with_the_container_and_what_ended_is_unhealthy(host: Host) -
     other = host.run("sleep", "1000", health=check("true"))
     until(lambda: len((host.engine.records.health(other) or known).log) == 5)
     assert (host.config.container(container) / "health.json").read_bytes() == record
+
+
+@pytest.mark.requires("nfs", "nft")
+@pytest.mark.timeout(300)
+def test_restarts_that_wait_for_a_server_hold_up_no_other_and_come_when_it_answers(host: Host) -> None:
+    """More of them than there are threads for restarts."""
+    with nfs.exported({"data": ""}) as place:
+        ceilings.change(host.config, TENANT, nfs=(f"{nfs.SERVER}:{place}/data",))
+        options = {"type": "nfs", "o": f"addr={nfs.SERVER},vers=4.2,timeo=50,retrans=1", "device": f":{place}/data"}
+        host.engine.create_volume(VolumeSpec(tenant=TENANT, name="data", options=options))
+        always, mount = RestartPolicy(name="always"), MountSpec(type="volume", source="data", target="/d")
+        waiting = [host.run("sleep", "1000", restart=always, mounts=(mount,)) for _ in range(10)]
+        other = host.run("sleep", "1000", restart=always)
+        try:
+            with nfs.silent():
+                for container in (*waiting, other):
+                    host.engine.keeper.signal(container, signal.SIGKILL)
+                until(lambda: state(host, other).has_process and state(host, other).restart_count == 1)
+                assert not [container for container in waiting if state(host, container).has_process and state(host, container).run > 1]
+            until(lambda: all(state(host, container).has_process and state(host, container).run > 1 for container in waiting))
+        finally:
+            for container in (*waiting, other):
+                host.engine.remove(TENANT, container, force=True)
+            until(lambda: not nfs.mounted())
+        host.engine.volumes.remove(TENANT, "data")

@@ -95,7 +95,13 @@ def test_env_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
 
 def test_no_part_of_the_host_learns_the_database(tmp_path: Path) -> None:
     places = Places.from_environment(
-        {"DATABASE_URL": "postgres://secret", "SECRET_KEY": "secret", "REDIS_URL": "redis://x", "HISTFILE": "/root/.h"}
+        {
+            "DATABASE_URL": "postgres://secret",
+            "SECRET_KEY": "secret",
+            "SEAL_KEY": "secret",
+            "REDIS_URL": "redis://x",
+            "HISTFILE": "/root/.h",
+        }
     )
     host, panel = places.host_environment(tmp_path), places.panel_environment(tmp_path)
     assert "secret" not in repr(host)

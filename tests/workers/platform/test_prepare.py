@@ -30,10 +30,10 @@ def owner(path: Path) -> tuple[str, int]:
 
 def test_keys_are_made_once_for_their_readers(places: Places) -> None:
     prepare.make_keys(places)
-    before = [(places.panel / name).read_bytes() for name in ("secret.key", "ticket.key")]
+    before = [(places.panel / name).read_bytes() for name in ("secret.key", "seal.key", "ticket.key")]
     prepare.make_keys(places)
-    assert [(places.panel / name).read_bytes() for name in ("secret.key", "ticket.key")] == before
-    assert owner(places.panel / "secret.key") == owner(places.panel / "ticket.key") == (USER, 0o600)
+    assert [(places.panel / name).read_bytes() for name in ("secret.key", "seal.key", "ticket.key")] == before
+    assert {owner(places.panel / name) for name in ("secret.key", "seal.key", "ticket.key")} == {(USER, 0o600)}
     assert owner(places.redis_key) == ("root", 0o600)
 
 
@@ -41,6 +41,16 @@ def test_a_key_that_root_made_becomes_the_panels(places: Places) -> None:
     (places.panel / "secret.key").write_text("made by a command that root ran")
     prepare.make_keys(places)
     assert owner(places.panel / "secret.key")[0] == USER
+
+
+def test_a_database_that_root_made_becomes_the_panels(places: Places, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    places.etc.mkdir(exist_ok=True)
+    (places.etc / "migrated").write_text(release.name)
+    for name in ("slipway.sqlite3", "slipway.sqlite3-wal"):
+        (places.panel / name).touch()
+    prepare.migrate(places, release)
+    assert owner(places.panel / "slipway.sqlite3")[0] == owner(places.panel / "slipway.sqlite3-wal")[0] == USER
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])

@@ -1,0 +1,1 @@
+"""Volumes: rows that follow the hosts, and acts on them."""

@@ -1,0 +1,1 @@
+"""Volumes of this host: folders that outlive the containers that mount them."""

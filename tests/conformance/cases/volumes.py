@@ -1,0 +1,63 @@
+"""Volumes: the commands, the ways to mount one, what is wrong, and what goes with a container."""
+
+from tests.conformance.case import Case
+
+_RUN = "docker run --rm"
+_WORD = "docker volume"
+_MOUNTS = "docker inspect -f '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.Driver}} mode={{.Mode}} {{.RW}} {{.Propagation}}{{println}}{{end}}' c1"
+_DATA = "docker volume create data"
+
+CASES = [
+    Case("volume create", f"{_WORD} create data; {_WORD} create data; {_WORD} ls", out="data\ndata\nDRIVER  VOLUME NAME\nlocal  data\n", code=0),
+    Case("volume create without a name", f"{_WORD} create; {_WORD} ls -q", out="<id>\n<id>\n", code=0),
+    Case("volume create labels", f"{_WORD} create --label a=b --label c data; {_WORD} inspect -f '{{{{json .Labels}}}} {{{{json .Options}}}} {{{{.Scope}}}}' data", out='data\n{"a":"b","c":""} null local\n', code=0),
+    Case("volume inspect", f"{_WORD} inspect data", setup=_DATA, masks=(r'"Mountpoint": "[^"]*"',)),
+    Case("volume inspect of none", f"{_WORD} inspect -f '{{{{json .Labels}}}}' $(docker create -v /x box | head -c 0; {_WORD} ls -q)", out='{"com.docker.volume.anonymous":""}\n', code=0),
+    Case("volume create bad name", f"{_WORD} create a/b; {_WORD} create -- -x; {_WORD} create .x", code=1),
+    Case("volume create short name", f"{_WORD} create a", code=1),
+    Case("volume create driver", f"{_WORD} create -d absent data", code=1),
+    Case("volume create option", f"{_WORD} create -o nonsense=1 data", code=1),
+    Case("volume create option missing", f"{_WORD} create -o type=nfs data", code=1),
+    Case("volume create size bad", f"{_WORD} create -o size=x data", code=1),
+    Case("volume create tmpfs", f"{_WORD} create -o type=tmpfs -o device=tmpfs -o o=size=1m,mode=700 data; {_WORD} inspect -f '{{{{json .Options}}}}' data; {_RUN} -v data:/t box sh -c 'df -k /t | tail -1 | tr -s \" \"; stat -c %a /t; echo x > /t/f; cat /t/f'"),
+    Case("volume tmpfs is shared and gone", f"docker exec c1 sh -c 'echo hi > /t/f'; {_RUN} -v data:/x box cat /x/f; docker rm -f c1; {_RUN} -v data:/x box ls /x", setup=f"{_WORD} create -o type=tmpfs -o device=tmpfs data; docker run -d --name c1 -v data:/t box sleep 600"),
+    Case("volume create tmpfs bad", "\n".join(f"{_WORD} create {words} data" for words in ("-o type=tmpfs", "-o device=tmpfs", "-o type=tmpfs -o device=tmpfs -o o=nonsense=1", "-o type=tmpfs -o device=tmpfs -o size=1m"))),
+    Case("volume inspect absent -f", f"{_WORD} inspect -f '{{{{.Name}}}}' absent", code=1),
+    Case("volume rm", f"{_WORD} rm data; {_WORD} ls -q", setup=_DATA, out="data\n", code=0),
+    Case("volume rm several", f"{_WORD} rm data absent data2", setup=f"{_DATA}; {_WORD} create data2", code=1),
+    Case("volume rm -f absent", f"{_WORD} rm -f absent", code=0),
+    Case("volume rm in use", f"{_WORD} rm data; {_WORD} rm -f data", setup="docker create --name c1 -v data:/x box", code=1),
+    Case("volume ls filters", f"{_WORD} ls -q -f dangling=true; {_WORD} ls -q -f name=at; {_WORD} ls -q -f label=a=b; {_WORD} ls -q -f driver=local; {_WORD} ls -q -f dangling=false", setup=f"{_DATA}; {_WORD} create --label a=b other; docker create --name c1 -v used:/x box"),
+    Case("volume ls bad filter", f"{_WORD} ls -f nonsense=1; {_WORD} ls -f dangling=maybe", code=1),
+    Case("volume ls --format", f"{_WORD} ls --format '{{{{.Name}}}} {{{{.Driver}}}} {{{{.Scope}}}} {{{{.Mountpoint}}}} {{{{.Labels}}}}'", setup=f"{_WORD} create --label a=b data", masks=(r"/\S+",)),
+    Case("volume prune", f"{_WORD} prune -f; {_WORD} ls -q", setup=f"{_DATA}; docker rm $(docker create -v /x box)", masks=("size",)),
+    Case("volume prune -a", f"{_WORD} prune -af; {_WORD} ls -q", setup=f"{_DATA}; docker create --name c1 -v used:/x box", masks=("size",)),
+    Case("volume prune filter", f"{_WORD} prune -af --filter label=a; {_WORD} ls -q; {_WORD} prune -af --filter label!=b; {_WORD} ls -q", setup=f"{_WORD} create --label a data; {_WORD} create --label b other; {_WORD} create third", masks=("size",)),
+    Case("volume prune bad filter", f"{_WORD} prune -f --filter nonsense=1", code=1),
+    Case("volume API", "api POST /volumes/create '{\"Name\":7}'; api POST /volumes/create; api POST /volumes/create '{'; api PUT /volumes/absent '{}'; api DELETE /volumes/absent; api GET /volumes/absent; api GET '/volumes?filters=x'", masks=(r'"Mountpoint":"[^"]*"',)),
+    Case("volume API list", "api GET /volumes", out='{"Volumes":[],"Warnings":null}\n200\n'),
+    Case("mounts in inspect", _MOUNTS, setup="docker create --name c1 -v data:/a:ro -v /b --mount type=volume,src=other,dst=/c,volume-nocopy --mount type=volume,dst=/d --tmpfs /e --mount type=tmpfs,dst=/f box", unordered=True),
+    Case("mounts in ps", "docker ps -a --no-trunc --format '{{.Mounts}} {{.LocalVolumes}}'", setup="docker create --name c1 -v data:/a box"),
+    Case("mounts in host config", "docker inspect -f '{{json .HostConfig.Binds}} {{json .HostConfig.Mounts}} {{json .Config.Volumes}} {{json .HostConfig.VolumesFrom}}' c1", setup="docker create --name c0 -v /y box; docker create --name c1 -v data:/a:ro --mount type=volume,src=other,dst=/c -v /b --volumes-from c0:ro box"),
+    Case("ps filter volume", "docker ps -aq -f volume=data; docker ps -aq -f volume=/a; docker ps -aq -f volume=/a/; docker ps -aq -f volume=dat; docker ps -aq -f volume=/", setup="docker create --name c1 -v data:/a box"),
+    Case("run -v content of the image", f"{_RUN} -v data:/opt/data box sh -c 'cat /opt/data/*'; {_RUN} -v data:/x box ls /x", out="1\n2\none\ntwo\n", code=0),
+    Case("run -v nocopy", f"{_RUN} -v data:/opt/data:nocopy box ls /opt/data", out="", code=0),
+    Case("run -v over a file", f"{_RUN} -v data:/etc/passwd box true"),
+    Case("run -v read-only", f"{_RUN} -v data:/x:ro box touch /x/y", code=1),
+    Case("run -v nested", f"{_RUN} -v one:/x/y -v two:/x box sh -c 'touch /x/y/z; ls -R /x'", out="/x:\ny\n\n/x/y:\nz\n", code=0),
+    Case("run -v modes", "\n".join(f"{_RUN} -v data:/x:{mode} box true" for mode in ("ro,rw", "foo", "z", "ro,Z", "rshared,ro", "nocopy,nocopy", "", "delegated"))),
+    Case("run -v bad forms", "\n".join(f"{_RUN} -v '{words}' box true" for words in ("data:/", "data:x", ":/x", "a b:/x", "data:/x:ro:rw", "/:/x/:", "data:/x/../..", "..:/x", "./x:/x:bad"))),
+    Case("run -v twice", f"{_RUN} -v a1:/x -v b1:/x/ box true; {_RUN} -v a1:/x --mount type=volume,dst=/x box true; {_RUN} -v a1:/x --tmpfs /x box true"),
+    Case("run --mount bad", "\n".join(f"{_RUN} --mount {words} box true" for words in ("type=volume,src=data,dst=x", "type=volume,src=data,dst=/", "type=volume,src=a/b,dst=/x", "type=nonsense,dst=/x", "type=volume,dst=/x,readonly", "type=volume,dst=/x,volume-subpath=a", "type=volume,src=data,dst=/x,volume-subpath=../a", "type=volume,src=data,dst=/x,volume-subpath=absent", "type=volume,src=data,dst=/x,volume-driver=absent", "type=bind,dst=/x", "type=bind,src=x,dst=/x", "type=tmpfs,src=x,dst=/x"))),
+    Case("run --mount subpath", f"{_RUN} --mount type=volume,src=data,dst=/y,volume-subpath=deep box ls /y", setup=f"{_RUN} -v data:/x box sh -c 'mkdir /x/deep; touch /x/deep/f'", out="f\n", code=0),
+    Case("run --mount image", f"{_RUN} --mount type=image,src=box,dst=/i box sh -c 'cat /i/opt/data/one; touch /i/x'; {_RUN} --mount type=image,src=box,dst=/i,image-subpath=opt/data box ls /i; {_RUN} --mount type=image,dst=/i box true"),
+    Case("run --mount image in inspect", "docker inspect -f '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}}{{end}} {{json .HostConfig.Mounts}}' c1", setup="docker create --name c1 --mount type=image,src=box,dst=/i box"),
+    Case("run --volumes-from", f"{_RUN} --volumes-from c1 box cat /x/f; {_RUN} --volumes-from c1:ro box touch /x/g; {_RUN} --volumes-from absent box true; {_RUN} --volumes-from c1:bad box true; {_RUN} --volumes-from c1:rslave box true; {_RUN} --volumes-from '' box true", setup="docker create --name c1 -v data:/x box; docker run --rm -v data:/x box sh -c 'echo hi > /x/f'"),
+    Case("rm -v of volumes", f"docker rm -v c1; {_WORD} ls -q", setup="docker create --name c1 -v data:/a -v /b box", out="c1\ndata\n", code=0),
+    Case("rm without -v", f"docker rm c1; {_WORD} ls -q", setup="docker create --name c1 -v /b box", out="c1\n<id>\n", code=0),
+    Case("run --rm and volumes", f"{_RUN} -v data:/a -v /b box true; sleep 1; {_WORD} ls -q", out="data\n", code=0),
+    Case("volume events", "docker events --since $SINCE --until $(date +%s.%N) --filter type=volume --format '{{.Action}} {{.Actor.ID}} {{json .Actor.Attributes}}'".replace("docker events", "SINCE=$(date +%s.%N); docker run --rm -v data:/a:ro box true; sleep 1; docker volume rm data >/dev/null; docker events")),
+    Case("volume events and others", "SINCE=$(date +%s.%N); docker run -d --name c1 -v data:/a box true >/dev/null; docker wait c1 >/dev/null; sleep 0.5; docker events --since $SINCE --until $(date +%s.%N) --format '{{.Type}} {{.Action}}'"),
+    Case("volume prune event", "SINCE=$(date +%s.%N); docker volume prune -af >/dev/null; docker events --since $SINCE --until $(date +%s.%N) --filter type=volume --format '{{.Action}} {{.Actor.ID}} {{json .Actor.Attributes}}'", setup=_DATA, masks=("size",)),
+    Case("system df of volumes", "docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}}' | grep Volumes; docker system df -v | sed -n '/^VOLUME/,/^$/p'", setup="docker run --name c1 -v data:/a box sh -c 'echo hello > /a/f'; docker volume create other", unordered=True),
+]  # fmt: skip
