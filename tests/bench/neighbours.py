@@ -16,9 +16,11 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests.bench import storm
 from tests.bench.client import Engine
 from tests.support.platform import Platform
 from workers.platform.places import Places
@@ -40,12 +42,23 @@ FILES = """while :; do
   while [ $i -lt 100000 ]; do : > $i; i=$((i+1)); done
   cd /; rm -rf /f
 done"""
+FILL = "while :; do dd if=/dev/zero of=/fill bs=1M count=400 conv=fsync; rm /fill; done"
+FLOOD = "while :; do dd if=/dev/zero bs=64 count=1000000 | nc -u -w 1 sink 9; done"
+SERVES = "mkdir /www; echo hello > /www/index.html; exec httpd -f -h /www"
 NOISES = (
     Noise("fork bomb", (("run", "-d", "--pids-limit", "500", "busybox", "sh", "-c", "b() { b | b & }; while :; do b; sleep 0.01; done"),)),
     Noise("memory hog", tuple(("run", "-d", "-m", "64m", "busybox", "sh", "-c", "while :; do tail /dev/zero; done") for _ in range(4))),
     Noise("log flood", tuple(("run", "-d", "busybox", "yes", "x" * 80) for _ in range(4))),
     Noise("100,000 files made", (("run", "-d", "busybox", "sh", "-c", FILES),)),
     Noise("100,000 files copied", (("run", "-d", "--name", "filled", "busybox", "sleep", "100000"),), ("copy", "filled")),
+    Noise("disk fill", tuple(("run", "-d", "busybox", "sh", "-c", FILL) for _ in range(2))),
+    Noise("packet flood", (
+        ("network", "create", "flooded"),
+        ("run", "-d", "--name", "sink", "--network", "flooded", "busybox", "nc", "-u", "-l", "-p", "9"),
+        *(("run", "-d", "--network", "flooded", "busybox", "sh", "-c", FLOOD) for _ in range(4)),
+    )),
+    Noise("build storm", (), ("build",)),
+    Noise("API storm", (("run", "-d", "--name", "asked", "busybox", "sleep", "100000"),), ("ask", "asked")),
     Noise("exec storm", (("run", "-d", "--name", "stormed", "busybox", "sleep", "100000"),), ("exec", "stormed")),
     Noise("run storm", (), ("run",)),
 )  # fmt: skip
@@ -80,6 +93,7 @@ def main() -> int:
 def _measure(platform: Platform, noise: Noise, runs: int, samples: int) -> float:
     found: dict[str, tuple[list[float], list[float]]] = {}
     platform.docker("run", "-d", "--name", "talks", "busybox", "sh", "-c", "seq 1 1000; sleep 100000", tenant=QUIET)
+    platform.docker("run", "-d", "--name", "serves", "-p", "127.0.0.1::80", "busybox", "sh", "-c", SERVES, tenant=QUIET)
     try:
         for _ in range(runs):
             for name, figure in _acts(platform, samples).items():
@@ -107,8 +121,15 @@ def _acts(platform: Platform, samples: int) -> dict[str, float]:
         engine.wait(number)
         engine.remove(number)
 
+    def published() -> None:
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            answer.read()
+
+    page = f"http://{platform.docker('port', 'serves', '80', tenant=QUIET).stdout.split()[0]}/index.html"
     acts: dict[str, Callable[[], object]] = {
         "run": run,
+        "exec": lambda: storm.execute(engine, "talks"),
+        "http": published,
         "list": lambda: engine.json("GET", "/containers/json?all=1"),
         "logs": lambda: engine.call("GET", "/containers/talks/logs", stdout="1"),
     }
@@ -147,6 +168,7 @@ def _making(platform: Platform, noise: Noise) -> Iterator[None]:
 def _clear(platform: Platform, tenant: str) -> None:
     if left := platform.docker("ps", "-aq", tenant=tenant).stdout.split():
         platform.docker("rm", "-f", *left, tenant=tenant)
+    platform.docker("network", "prune", "-f", tenant=tenant)
 
 
 if __name__ == "__main__":

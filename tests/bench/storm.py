@@ -1,6 +1,6 @@
 """Four clients of one tenant that ask again and again, as fast as they are answered, until standard input ends. Says "ready" first.
 
-    python -m tests.bench.storm run|exec|copy SOCKET [CONTAINER]
+    python -m tests.bench.storm run|exec|copy|build|ask SOCKET [CONTAINER]
 
 A process of its own at the lowest priority, as they would sit on machines of their own: what is measured beside it is what the
 platform does for them.
@@ -42,6 +42,26 @@ def copy(engine: Engine, container: str) -> None:
     engine.call("GET", f"/containers/{container}/archive", path="/files")
 
 
+def build(engine: Engine, _container: str) -> None:
+    """Three steps, none of them from the cache."""
+    engine.call("POST", "/build", _context(), nocache="1")
+
+
+def ask(engine: Engine, container: str) -> None:
+    engine.json("GET", "/containers/json?all=1")
+    engine.json("GET", f"/containers/{container}/json")
+
+
+@cache
+def _context() -> bytes:
+    made, text = io.BytesIO(), b"FROM busybox\nRUN seq 10000 > /a\nRUN seq 10000 > /b\n"
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
+    return made.getvalue()
+
+
 @cache
 def _files() -> bytes:
     made = io.BytesIO()
@@ -51,11 +71,14 @@ def _files() -> bytes:
     return made.getvalue()
 
 
+ACTS = {"run": run, "exec": execute, "copy": copy, "build": build, "ask": ask}
+
+
 def main(kind: str, path: str, container: str = "") -> None:
     os.setpriority(os.PRIO_PROCESS, 0, 19)
     with suppress(OSError), open("/proc/self/autogroup", "w") as group:  # sched(7): a session's processes have one share of the machine
         group.write("19")
-    engine, act = Engine(kind, f"unix://{path}"), {"run": run, "exec": execute, "copy": copy}[kind]
+    engine, act = Engine(kind, f"unix://{path}"), ACTS[kind]
 
     def storm() -> None:
         while True:
