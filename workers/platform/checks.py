@@ -38,6 +38,14 @@ def require_panel(places: Places) -> None:
         raise Refusal(f"SLIPWAY_PANEL={ELSEWHERE} needs REDIS_URL and DATABASE_URL: the panel in containers must reach the same two")
 
 
+def require_one_way_in(places: Places) -> None:
+    """Behind a proxy every request's own word about its client is believed; from the TLS port that word would be the client's."""
+    if places.tls and places.variables.get("SLIPWAY_PROXY", "").strip().lower() in ("1", "true", "yes"):
+        raise Refusal(
+            "SLIPWAY_TLS and SLIPWAY_PROXY exclude each other: a proxy is the only way in. Let it end TLS, or unset SLIPWAY_PROXY"
+        )
+
+
 def require_kernel(places: Places) -> None:
     """What containers can't do without. ``doctor`` tells the whole list."""
     from engine.kernel import probe

@@ -79,6 +79,7 @@ def _up(places: Places, words: list[str], options: argparse.Namespace) -> int:
     checks.require_root("up")
     checks.require_places(places)
     checks.require_panel(places)
+    checks.require_one_way_in(places)
     if not install.is_release(ROOT):
         checks.require_kernel(places)
         _replace(install.install(ROOT, places), places, words)

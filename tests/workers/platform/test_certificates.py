@@ -12,7 +12,7 @@ from cryptography import x509
 
 from workers import authority
 from workers.authority import Authority
-from workers.platform import certificates, parts
+from workers.platform import certificates, checks, parts
 from workers.platform.places import Places
 from workers.platform.say import Refusal
 
@@ -101,6 +101,13 @@ def test_other_names_make_another_certificate(tmp_path: Path) -> None:
 )
 def test_words_of_the_setting(tmp_path: Path, given: str, address: str) -> None:
     assert places(tmp_path, given).tls == places(tmp_path, given).own()["SLIPWAY_TLS"] == address
+
+
+def test_a_proxy_is_the_only_way_in(tmp_path: Path) -> None:
+    checks.require_one_way_in(places(tmp_path, SLIPWAY_PROXY="false"))
+    checks.require_one_way_in(places(tmp_path, "", SLIPWAY_PROXY="true"))
+    with pytest.raises(Refusal, match="SLIPWAY_TLS and SLIPWAY_PROXY exclude each other"):
+        checks.require_one_way_in(places(tmp_path, SLIPWAY_PROXY="true"))
 
 
 def test_an_address_that_is_none_is_refused_by_the_variables_name(tmp_path: Path) -> None:
