@@ -34,7 +34,7 @@ def _tenants(name: str) -> dict[str, Any]:
     return {"tenants": rows[:SHOWN], "more": len(rows) > SHOWN}
 
 
-@platform_page("tenant.impersonate")
+@platform_page("tenant.impersonate", fresh=True)
 async def visit(request: HttpRequest, actor: Actor, tenant: str) -> HttpResponseBase:
     """The form, and its sending. A session visits one tenant at a time."""
     problem = ""

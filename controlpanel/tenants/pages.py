@@ -66,7 +66,7 @@ def page(verb: str, *, fresh: bool = False) -> Callable[[View], View]:
     return wrap
 
 
-def platform_page(verb: str) -> Callable[[View], View]:
+def platform_page(verb: str, *, fresh: bool = False) -> Callable[[View], View]:
     """As ``page``, of the platform: for its operators."""
 
     def wrap(view: View) -> View:
@@ -78,6 +78,8 @@ def platform_page(verb: str) -> Callable[[View], View]:
             actor = access.platform_user(user, address=request.META.get("REMOTE_ADDR", ""))
             try:
                 require(actor, verb)
+                if fresh and not is_fresh(request, user):
+                    return await sync_to_async(ask_again)(request)
                 return await view(request, actor, *args, **kwargs)
             except EngineError as error:
                 await refusals.tell(error, what=request.path)

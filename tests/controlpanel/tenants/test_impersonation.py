@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,8 @@ JSON = "application/json"
 
 async def browser(people: Any, name: str) -> AsyncClient:
     made = AsyncClient()
-    await made.aforce_login(getattr(people, name))
+    answer = await made.post("/accounts/login/", {"login": name, "password": f"{name}-has-a-password"})
+    assert answer.status_code == 302, answer.content
     return made
 
 
@@ -55,6 +57,17 @@ async def test_a_visit_is_announced_and_each_act_has_both_names(people: Any, hos
     ]
     start = await database.read(lambda: Record.objects.get(verb="impersonation.start"))
     assert start.detail["reason"] == "ticket 4711" and start.detail["until"]
+
+
+async def test_a_browser_left_open_visits_nobody(people: Any) -> None:
+    operator = await browser(people, "operator")
+    session = await operator.asession()
+    [record] = await session.aget("account_authentication_methods")
+    await session.aset("account_authentication_methods", [{**record, "at": time.time() - 601}])
+    await session.asave()
+    answer = await operator.post("/platform/visit/acme", FORM)
+    assert answer.status_code == 302 and answer["Location"].startswith("/accounts/reauthenticate/"), answer.content
+    assert await told(people) == []
 
 
 async def test_the_members_role_holds_and_nothing_that_would_outlast_the_visit(people: Any, host: Any) -> None:
