@@ -13,11 +13,12 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine import disk
 from engine.config import EngineConfig
 from engine.errors import InvalidArgument, PermissionDenied
+from engine.model import grants
 from engine.model.bandwidth import Bandwidth, check_bandwidth
 from engine.model.codec import from_json, to_json
 from engine.model.container import ContainerSpec, check_layer_size
@@ -28,7 +29,6 @@ from engine.model.volume import parse_size
 
 _BIND: Final = re.compile(r"(?P<path>/[^:]*[^:/])(?::(?P<words>ro|rw|uid=[0-9]{1,10}|(?:ro|rw),uid=[0-9]{1,10}))?")
 _OPEN: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEVICE: Final = re.compile(r"/dev/[A-Za-z0-9_][A-Za-z0-9_./-]*(?::[rwm]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +40,20 @@ class Folder:
     read_only: bool = False
     owner: int = 0
 
+    def __str__(self) -> str:
+        options = [*(["ro"] if self.read_only else []), *([f"uid={self.owner}"] if self.owner else [])]
+        return self.path + (f":{','.join(options)}" if options else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """``devices``: ``/dev/fuse`` or ``/dev/fuse:rw``; without letters r, w and m. ``seccomp_unconfined``: no filter, or a filter of the
-    tenant's own instead of the platform's. ``ports``: of the host that it may publish, ``8000-8999,443``; "" = any. ``bandwidth``: the most
+    """``devices``, ``capabilities``, ``registries``, ``addresses``: engine.model.grants; the last three only narrow what is worth nothing
+    outside of the tenant's own user namespace, or everybody's. ``seccomp_unconfined``: no filter, or one of the tenant's own in place of
+    the platform's. ``ports``: of the host that it may publish, ``8000-8999,443``; "" = any. ``bandwidth``: the most
     that all its networks together may have, whatever the panel says; 0 = as much as that. ``layer_size``: bytes that each container may
     write beside its volumes, unless it asks for less; 0 = no limit. ``log_size``: bytes of output that are kept of all its containers
-    together; 0 = engine.runtime.log_ceiling's. ``host_network``: containers may have the machine's own. ``exports``: of NFS servers, for
-    volumes."""
+    together; 0 = engine.runtime.log_ceiling's. ``host_network``: containers may have the machine's own. ``privileged``: they may be without
+    filter and masks, with every capability of their user namespace. ``exports``: of NFS servers, for volumes."""
 
     devices: tuple[str, ...] = ()
     ports: str = ""
@@ -58,20 +63,32 @@ class Ceiling:
     layer_size: int = 0
     log_size: int = 0
     host_network: bool = False
+    privileged: bool = False
+    capabilities: grants.Words = grants.EVERYTHING
+    registries: grants.Words = grants.EVERYTHING
+    addresses: grants.Words = grants.EVERYTHING
     exports: tuple[Export, ...] = ()
-
-    def access(self, device: str) -> str:
-        """The letters granted for a device of the host; "" for none."""
-        for granted in self.devices:
-            path, _, letters = granted.partition(":")
-            if path == device:
-                return letters or "rwm"
-        return ""
 
 
 def read(config: EngineConfig, tenant: str) -> Ceiling:
     record = disk.read_json(_file(config, tenant))
     return Ceiling() if record is None else from_json(Ceiling, record)
+
+
+def granted(ceiling: Ceiling) -> dict[str, Any]:
+    """For the panel to show, by the items of its policy; folders and exports have no item, for they are root's alone to grant."""
+    return {
+        "privileged": ceiling.privileged,
+        "host_network": ceiling.host_network,
+        "seccomp": ceiling.seccomp_unconfined,
+        "capabilities": ceiling.capabilities,
+        "devices": ceiling.devices,
+        "registries": ceiling.registries,
+        "ports": _port_words(ceiling.ports),
+        "addresses": ceiling.addresses,
+        "folders": [str(folder) for folder in ceiling.binds],
+        "exports": [str(export) for export in ceiling.exports],
+    }
 
 
 def open_folder(folder: Folder) -> int:
@@ -106,13 +123,16 @@ def change(
     layer_size: str | None = None,
     log_size: str | None = None,
     host_network: bool | None = None,
+    privileged: bool | None = None,
+    capabilities: str | None = None,
+    registries: str | None = None,
+    addresses: str | None = None,
     nfs: tuple[str, ...] = (),
     no_nfs: tuple[str, ...] = (),
 ) -> Ceiling:
     """What is granted from now on. Containers that were made keep what they were given; bandwidth is for ``Networks.shape_tenants``."""
     for device in grant:
-        if not _DEVICE.fullmatch(device) or ".." in device:
-            raise InvalidArgument(f"invalid device {device!r}: use /dev/NAME or /dev/NAME:rwm")
+        grants.check_device(device)
     present = read(config, tenant)
     gone = {words.partition(":")[0] for words in (*revoke, *grant)}
     kept = tuple(words for words in present.devices if words.partition(":")[0] not in gone)
@@ -120,7 +140,7 @@ def change(
     if seccomp_unconfined is not None:
         ceiling = replace(ceiling, seccomp_unconfined=seccomp_unconfined)
     if ports is not None:
-        _ranges(ports)
+        _port_words(ports)
         ceiling = replace(ceiling, ports=ports)
     if layer_size is not None:
         ceiling = replace(ceiling, layer_size=check_layer_size(parse_size(layer_size)))
@@ -128,6 +148,14 @@ def change(
         ceiling = replace(ceiling, log_size=parse_size(log_size))
     if host_network is not None:
         ceiling = replace(ceiling, host_network=host_network)
+    if privileged is not None:
+        ceiling = replace(ceiling, privileged=privileged)
+    if capabilities is not None:
+        ceiling = replace(ceiling, capabilities=grants.parse_list("capabilities", capabilities))
+    if registries is not None:
+        ceiling = replace(ceiling, registries=grants.parse_list("registries", registries))
+    if addresses is not None:
+        ceiling = replace(ceiling, addresses=grants.parse_list("addresses", addresses))
     folders = {folder.path: folder for folder in (*present.binds, *map(parse_folder, bind)) if folder.path not in unbind}
     ceiling = replace(ceiling, binds=tuple(folders.values()))
     ceiling = replace(ceiling, exports=_exports(ceiling.exports, nfs, no_nfs))
@@ -162,7 +190,7 @@ def forget(config: EngineConfig, tenant: str) -> None:
 
 
 def check_seccomp(spec: ContainerSpec, ceiling: Ceiling) -> None:
-    if spec.seccomp == "unconfined" and not ceiling.seccomp_unconfined:
+    if spec.seccomp == "unconfined" and not spec.privileged and not ceiling.seccomp_unconfined:
         raise PermissionDenied("seccomp=unconfined is not allowed: this host's ceiling for the tenant does not grant it", rule="seccomp")
 
 
@@ -187,28 +215,48 @@ def layer_size(spec: ContainerSpec, ceiling: Ceiling) -> int:
     return spec.layer_size_bytes or ceiling.layer_size
 
 
+def check_privileges(spec: ContainerSpec, ceiling: Ceiling) -> None:
+    if spec.privileged:
+        if not ceiling.privileged:
+            raise _above(spec.tenant, "privileged", "privileged containers are")
+    elif beyond := grants.capabilities_beyond(spec, ceiling.capabilities):
+        raise _above(spec.tenant, "capabilities", f"capability {', '.join(beyond)} is")
+
+
+def check_registry(tenant: str, domain: str, ceiling: Ceiling) -> None:
+    if not grants.holds_registry(domain, ceiling.registries):
+        raise _above(tenant, "registries", f"registry {domain} is")
+
+
 def check_ports(ports: Iterable[PortBinding], ceiling: Ceiling) -> None:
-    """PermissionDenied for a port of the host that the tenant may not publish. Any free one is taken from what the host keeps for that."""
-    granted = _ranges(ceiling.ports)
-    for port in ports if granted else ():
+    """PermissionDenied for a port or an address of the host that the tenant may not publish on. Any free port is taken from what the host
+    keeps for that."""
+    granted = grants.ranges(_port_words(ceiling.ports))
+    for port in ports:
         end = port.host_port_end or port.host_port
-        if port.host_port and not any(first <= port.host_port and end <= last for first, last in granted):
+        if port.host_port and not grants.holds_ports(granted, port.host_port, end):
             words = f"{port.host_port}-{end}" if end > port.host_port else str(port.host_port)
             raise PermissionDenied(
                 f"port {words} may not be published: this host's ceiling grants the tenant {ceiling.ports}", rule="ports"
             )
+        if not grants.holds_address(port.host_ip, ceiling.addresses):
+            raise PermissionDenied(
+                f"ports may not be published on {port.host_ip or 'every address'}: this host's ceiling grants the tenant"
+                f" {', '.join(ceiling.addresses) or 'none'}",
+                rule="ceiling.addresses",
+            )
 
 
-def _ranges(words: str) -> list[tuple[int, int]]:
-    """InvalidArgument for what is no list of ports."""
-    found = []
-    for word in filter(None, words.split(",")):
-        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word.strip())
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last <= 65535:
-            raise InvalidArgument(f"invalid ports {words!r}: use 8000-8999,443")
-        found.append((first, last))
-    return found
+def _above(tenant: str, item: str, what: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"{what} not allowed in tenant {tenant}: rule ceiling.{item} (root of this host can allow it with"
+        f" `python3 -m engine --tenant {tenant} ceiling --{item}`)",
+        rule=f"ceiling.{item}",
+    )
+
+
+def _port_words(words: str) -> grants.Words:
+    return grants.parse_list("ports", words or grants.ALL)
 
 
 def _file(config: EngineConfig, tenant: str) -> Path:

@@ -117,6 +117,15 @@ def _parser() -> argparse.ArgumentParser:
     ceiling.add_argument(
         "--host-network", action=argparse.BooleanOptionalAction, default=None, help="containers may have the machine's own"
     )
+    ceiling.add_argument(
+        "--privileged",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="containers without filter and masks, with every capability of their own user namespace",
+    )
+    ceiling.add_argument("--capabilities", metavar="NET_ADMIN,…", help="beyond Docker's own that it may add; all; none")
+    ceiling.add_argument("--registries", metavar="HOST[:PORT],…", help="that it may speak to; all; none")
+    ceiling.add_argument("--addresses", metavar="ADDRESS,…", help="of this machine on which it may publish ports, or networks; all; none")
     nfs_words = "an export of an NFS server that its volumes may be of, and what is below"
     ceiling.add_argument("--nfs", action="append", default=[], metavar="SERVER:/PATH[:ro][,port=N]", help=nfs_words)
     ceiling.add_argument("--no-nfs", action="append", default=[], metavar="SERVER:/PATH")
@@ -142,25 +151,27 @@ def _ceiling(engine: Engine, asked: argparse.Namespace) -> int:
         layer_size=asked.layer_size,
         log_size=asked.log_size,
         host_network=asked.host_network,
+        privileged=asked.privileged,
+        capabilities=asked.capabilities,
+        registries=asked.registries,
+        addresses=asked.addresses,
         nfs=tuple(asked.nfs),
         no_nfs=tuple(asked.no_nfs),
     )
     engine.networks.shape_tenants()
+    print(f"privileged containers: {'may be had' if ceiling.privileged else 'no'}")
     print(f"devices: {', '.join(ceiling.devices) or 'none'}")
+    for kind in ("capabilities", "registries", "addresses"):
+        print(f"{kind}: {', '.join(getattr(ceiling, kind)) or 'none'}")
     print(f"ports: {ceiling.ports or 'any'}")
     print(f"bandwidth: in {spelled(ceiling.bandwidth.into) or 'any'}, out {spelled(ceiling.bandwidth.out) or 'any'}")
-    print(f"folders: {', '.join(map(_folder_words, ceiling.binds)) or 'none'}")
+    print(f"folders: {', '.join(map(str, ceiling.binds)) or 'none'}")
     print(f"NFS exports: {', '.join(map(_export_words, ceiling.exports)) or 'none'}{_first_id(engine, asked.tenant, ceiling)}")
     print(f"layer of a container: {f'{ceiling.layer_size} bytes at most' if ceiling.layer_size else 'no limit'}")
     print(f"logs: {ceiling.log_size or log_ceiling.DEFAULT} bytes at most")
     print(f"host's network: {'may be had' if ceiling.host_network else 'no'}")
     print(f"seccomp: {'may be switched off' if ceiling.seccomp_unconfined else 'always on'}")
     return 0
-
-
-def _folder_words(folder: ceilings.Folder) -> str:
-    options = [*(["ro"] if folder.read_only else []), *([f"uid={folder.owner}"] if folder.owner else [])]
-    return folder.path + (f":{','.join(options)}" if options else "")
 
 
 def _export_words(export: Export) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from engine.ceilings import Ceiling
 from engine.errors import InvalidArgument, PermissionDenied
 from engine.model.container import ContainerSpec, Device
+from engine.model.grants import EVERYBODYS_DEVICES, device_letters
 
-_EVERYBODYS: Final = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 _PLACES: Final = ("/dev/pts", "/dev/shm", "/dev/mqueue")  # covered by mounts of their own
 _MADE: Final = frozenset({"/dev/console", "/dev/ptmx", "/dev/core", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"})
 _RULE: Final = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})")
@@ -33,7 +33,7 @@ def nodes(spec: ContainerSpec, ceiling: Ceiling) -> list[dict[str, Any]]:
             raise InvalidArgument(f"device {place} is named twice")
         seen.add(place)
         _check_granted(device, ceiling)
-        if device.path_on_host == place and place in _EVERYBODYS:
+        if device.path_on_host == place and place in EVERYBODYS_DEVICES:
             continue
         found.append(_node(device, place))
     return found
@@ -48,7 +48,7 @@ def rules(spec: ContainerSpec, ceiling: Ceiling) -> list[dict[str, Any]]:
             kind, major, minor, _mode = _numbers(path)
         except InvalidArgument:
             continue  # unplugged, or its module is not loaded
-        granted.append((kind, major, minor, ceiling.access(path)))
+        granted.append((kind, major, minor, device_letters(path, ceiling.devices)))
     made = []
     for words in spec.device_rules:
         found = _RULE.fullmatch(words)
@@ -72,15 +72,15 @@ def _place(device: Device) -> str:
         raise InvalidArgument(f"device {device.path_on_host} can only be given below /dev, not at {place}")
     if place in _MADE or any(place == busy or place.startswith(f"{busy}/") for busy in _PLACES):
         raise InvalidArgument(f"device {device.path_on_host} cannot be given at {place}: the container has its own there")
-    if place in _EVERYBODYS and device.path_on_host != place:
+    if place in EVERYBODYS_DEVICES and device.path_on_host != place:
         raise InvalidArgument(f"device {device.path_on_host} cannot be given at {place}: the container has its own there")
     return place
 
 
 def _check_granted(device: Device, ceiling: Ceiling) -> None:
-    if device.path_on_host in _EVERYBODYS:
+    if device.path_on_host in EVERYBODYS_DEVICES:
         return
-    if not set(device.permissions) <= set(ceiling.access(device.path_on_host)):
+    if not set(device.permissions) <= set(device_letters(device.path_on_host, ceiling.devices)):
         raise PermissionDenied(
             f"device {device.path_on_host} ({device.permissions}) is not allowed: this host's ceiling for the tenant does not grant it",
             rule="Devices",

@@ -95,10 +95,16 @@ class Engine:
         force_no_new_privileges: bool | None = None,
         bandwidth: Bandwidth | None = None,
         log_bytes: int | None = None,
+        registries: tuple[str, ...] | None = None,
     ) -> TenantHost:
         """The tenant's place on this host, made on first use; new limits take effect at once on what runs."""
         tenant = self.tenants.ensure(
-            name, limits=limits, force_no_new_privileges=force_no_new_privileges, bandwidth=bandwidth, log_bytes=log_bytes
+            name,
+            limits=limits,
+            force_no_new_privileges=force_no_new_privileges,
+            bandwidth=bandwidth,
+            log_bytes=log_bytes,
+            registries=registries,
         )
         if limits is not None:
             updating.set_wall(self, name, limits)

@@ -28,6 +28,7 @@ _FILES = ("hosts", "hostname", "resolv.conf")
 def oci_config(engine: Engine, spec: ContainerSpec, tenant: TenantHost) -> dict[str, Any]:
     """What config.json says. PermissionDenied for what the tenant's ceiling does not grant."""
     ceiling = ceilings.read(engine.config, spec.tenant)
+    ceilings.check_privileges(spec, ceiling)
     ceilings.check_seccomp(spec, ceiling)
     ceilings.check_network(spec, ceiling)
     mounted = engine.volumes.of(spec)
@@ -39,7 +40,7 @@ def oci_config(engine: Engine, spec: ContainerSpec, tenant: TenantHost) -> dict[
         folder=engine.config.container(spec.id),
         nodes=devices.nodes(spec, ceiling),
         device_rules=devices.rules(spec, ceiling),
-        own_filter_alone=ceiling.seccomp_unconfined,
+        own_filter_alone=ceiling.seccomp_unconfined and spec.seccomp_alone,
         volumes=engine.config.volumes / spec.tenant,
         disks=[volume.name for volume in mounted if volume.limit == DISK],
         in_memory={volume.name: volume.options.get("o", "") for volume in mounted if volume.in_memory},

@@ -49,6 +49,7 @@ class Tenants:
         force_no_new_privileges: bool | None = None,
         bandwidth: Bandwidth | None = None,
         log_bytes: int | None = None,
+        registries: tuple[str, ...] | None = None,
     ) -> TenantHost:
         """The tenant, made when absent, with the given limits and policy (None = as they are)."""
         check_tenant_name(name)
@@ -68,6 +69,8 @@ class Tenants:
                 tenant = replace(tenant, bandwidth=bandwidth)
             if log_bytes is not None:
                 tenant = replace(tenant, log_bytes=log_bytes)
+            if registries is not None:
+                tenant = replace(tenant, registries=registries)
             if tenant != old:
                 disk.write_json(self._file(name), codec.to_json(tenant), sync=True)
             return tenant

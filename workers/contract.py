@@ -37,7 +37,7 @@ by ``expires_at`` (0 = never) is answered with an error instead: nobody waits an
 | slipway.image.tag         | {"tenant", "image_id", "ref"}                             | {}                                    |
 | slipway.image.remove      | {"tenant", "ref" or "image_id", "force", "no_prune"}      | {"untagged", "deleted", "images", "image_id"} |
 | slipway.image.prune       | {"tenant", "images": [id], "all": also named ones}        | {"untagged": {ref: id}, …, "bytes"} |
-| slipway.tenant.ensure     | {"tenant", "limits": Resources, "force_no_new_privileges", "bandwidth", "log_bytes"} | {"host": TenantHost} |
+| slipway.tenant.ensure     | {"tenant", …what of TenantHost is the panel's to say}      | {"host": TenantHost}                  |
 | slipway.tenant.remove     | {"tenant"}                                                | {"before", "left"}: engine.remains     |
 | slipway.audit.witness     | {"heads": [[chain, number, hash]]}: workers/witness.py    | {"contradicted": [chain]}             |
 | slipway.ping              | {} (on both queues)                                       | {"pid", "started_at_ns"}              |
@@ -94,6 +94,7 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | build_usage | –                                                                  | none; the ok line is {"steps": […]}         |
 | search  | ids, pattern, ignore_case, stdout, stderr, since_ns, until_ns, limit   | down: a JSON line a match, then {"done": …} |
 | log_use | –                                                                      | none; the ok line is {"containers": {id: bytes}} |
+| ceiling | –                                                                      | none; the ok line is {"granted"}: engine.ceilings |
 | events  | since_seq: {container id: seq} or null                                 | down: JSON lines of Event; inventory first  |
 
 *Output* is Docker's 8-byte frames, or raw bytes for a container with a tty (the ok line says ``{"tty": bool}``).

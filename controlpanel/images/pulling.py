@@ -118,7 +118,7 @@ async def _lines(actor: Actor, op: str, reader: asyncio.StreamReader, act: audit
     while data := await reader.readline():
         line = orjson.loads(data)
         if "errorDetail" in line:
-            error = errors.from_json({"code": line.get("code"), "message": line["error"]})
+            error = errors.from_json({**line, "message": line["error"]})
             await database.run(act.failed, error)
             raise error
         if "images" in line:

@@ -129,10 +129,12 @@ class ContainerSpec:
     pid_mode: str = ""  # "" = its own, or "container:<id>"; the next one too
     uts_mode: str = ""
     resources: Resources = field(default_factory=Resources)
+    privileged: bool = False  # every capability, no filter of system calls, nothing hidden of /proc and /sys; devices as asked for
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
     seccomp: str = "default"  # or "unconfined", or a profile beside the default one: JSON in moby's form
+    seccomp_alone: bool = False  # that profile stands in place of the default one, where the ceiling grants to go without
     group_add: tuple[str, ...] = ()  # numbers, or names from the image's own group file
     ulimits: tuple[Ulimit, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)

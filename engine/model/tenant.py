@@ -24,6 +24,7 @@ class TenantHost:
     limits: Resources = field(default_factory=Resources)  # the wall: the tenant's cgroup
     force_no_new_privileges: bool = False
     bandwidth: Bandwidth = field(default_factory=Bandwidth)  # of all its networks together, beyond what stays in them
+    registries: tuple[str, ...] = ("all",)  # that it may speak to, in words of engine.model.grants
     log_bytes: int = 0  # of output that is kept of all its containers together; 0 = the ceiling's
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
+from engine import ceilings
 from engine.claims import Claims
 from engine.config import EngineConfig, RegistryConfig
 from engine.errors import EngineError, InvalidArgument
 from engine.images.imageconfig import parse_config
 from engine.images.store import ImageStore
 from engine.images.streams import capped, chunks
+from engine.model import grants
 from engine.model.reference import Reference
 from engine.networks import Networks
 from engine.registries import words
@@ -83,6 +85,7 @@ class Registries:
 
     def login(self, tenant: str, domain: str, credentials: Credentials) -> str:
         """The identity token that the registry wants to see from now on in place of the password, if it gave one."""
+        self._check(tenant, domain)
         with self._desk.session(domain, "", credentials, self._reach(tenant), push=True) as session:
             return session.login()
 
@@ -100,7 +103,14 @@ class Registries:
         return platform_of(parse_config(data))
 
     def _session(self, tenant: str, reference: Reference, credentials: Credentials, *, push: bool = False) -> Session:
+        self._check(tenant, reference.domain)
         return self._desk.session(reference.domain, reference.path, credentials, self._reach(tenant), push=push)
+
+    def _check(self, tenant: str, domain: str) -> None:
+        """PermissionDenied for one that the panel's policy or this host's ceiling leaves out, by its name; where it leads is reach's."""
+        if not grants.holds_registry(domain, self._tenants.get(tenant).registries):
+            raise grants.not_in_policy(tenant, "registries", f"registry {domain} is")
+        ceilings.check_registry(tenant, domain, ceilings.read(self._config, tenant))
 
     def _reach(self, tenant: str) -> Reach:
         """The tenant's own networks are within it: a registry may run there. All others of this instance, and what any claims, are not."""

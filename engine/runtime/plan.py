@@ -20,8 +20,8 @@ from engine.kernel import namespaces
 from engine.kernel.cgroups import DeviceRule
 from engine.kernel.mounts import Node, Options, parse_options
 from engine.kernel.syscalls import Clone
+from engine.model.capabilities import ALL as CAPABILITIES
 from engine.model.resources import DeviceRate, Resources
-from engine.spec.capabilities import ALL as CAPABILITIES
 
 INIT_ON_HOST: Final = "/usr/bin/tini-static"
 INIT_INSIDE: Final = "/sbin/docker-init"

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidArgument
+from engine.model import capabilities
 from engine.model.container import ContainerSpec
 from engine.model.network import HOST
 from engine.model.resources import Resources
 from engine.model.tenant import IDS_PER_TENANT, TenantHost
 from engine.model.volume import IMAGE, VOLUME, MountSpec
-from engine.spec import capabilities, options, seccomp
+from engine.spec import options, seccomp
 
 OCI_VERSION = "1.2.0"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -69,7 +70,7 @@ def generate(
     folder of the host (engine.binds). ``images``: id → its layers, the topmost first.
     ``nodes`` and ``device_rules``: engine.devices. ``own_filter_alone``: a profile of the tenant's own stands instead of ours, not beside.
     """
-    have = capabilities.effective(spec.cap_add, spec.cap_drop)
+    have = list(capabilities.ALL) if spec.privileged else capabilities.effective(spec.cap_add, spec.cap_drop)
     annotations = {key: value for key, value in spec.annotations.items() if not key.startswith("slipway.")}
     annotations |= {"slipway.tenant": spec.tenant, "slipway.log": f"{spec.log.max_size_bytes}x{spec.log.max_files}"}
     if spec.init:
@@ -96,8 +97,8 @@ def generate(
         "namespaces": _namespaces(spec),
         "cgroupsPath": cgroup,
         "resources": {**linux_resources(spec.resources), "devices": [*DEVICES, *(_rule(node) for node in nodes), *device_rules]},
-        "maskedPaths": MASKED_PATHS,
-        "readonlyPaths": READONLY_PATHS,
+        "maskedPaths": [] if spec.privileged else MASKED_PATHS,
+        "readonlyPaths": [] if spec.privileged else READONLY_PATHS,
         "sysctl": _sysctls(spec),
     }
     if nodes:
@@ -137,7 +138,7 @@ def _rule(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _profile(spec: ContainerSpec, have: list[str], annotations: dict[str, str], *, own_filter_alone: bool) -> dict[str, Any] | None:
     """``linux.seccomp``. A profile of the tenant's own goes to the annotations, and is loaded besides: it can only forbid more."""
-    if spec.seccomp == "unconfined":
+    if spec.seccomp == "unconfined" or spec.privileged:
         return None
     default = seccomp.default_profile(have)
     if spec.seccomp == "default":

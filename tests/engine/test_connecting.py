@@ -302,6 +302,22 @@ def test_the_ceiling_of_ports(bench: Bench) -> None:
         ceilings.change(bench.engine.config, TENANT, ports="")
 
 
+def test_the_ceiling_of_addresses(bench: Bench) -> None:
+    number = bench.run("web", args=SERVE)
+    ceilings.change(bench.engine.config, TENANT, addresses="127.0.0.1,127.0.1.0/24")
+    try:
+        for address, words in (("127.0.2.1", "127.0.2.1"), ("", "every address"), ("0.0.0.0", "0.0.0.0")):
+            sentence = f"ports may not be published on {words}: this host's ceiling grants the tenant 127.0.0.1, 127.0.1.0/24"
+            with pytest.raises(errors.PermissionDenied, match=sentence):
+                bench.engine.publish(TENANT, number, [PortBinding(container_port=80, host_ip=address)])
+        for address in ("127.0.0.1", "127.0.1.7"):
+            (port,) = bench.engine.publish(TENANT, number, [PortBinding(container_port=80, host_ip=address)]).ports or ()
+            with socket.create_connection((address, port.host_port), timeout=20):
+                pass
+    finally:
+        ceilings.change(bench.engine.config, TENANT, addresses="all")
+
+
 def test_links_on_the_default_bridge(bench: Bench) -> None:
     db = bench.run("db")
     web = bench.run("web", EndpointSpec(links=(f"{db}:store",)), network_mode="bridge")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.spec.capabilities import DEFAULT
+from engine.model.capabilities import DEFAULT
 from engine.spec.seccomp import compile_profile, default_profile, resolve_profile
 from engine.spec.syscall_numbers import table
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.spec.capabilities import DEFAULT
+from engine.model.capabilities import DEFAULT
 from engine.spec.seccomp import compile_profile, default_profile
 from tests.engine.runtime.launching import Host, host
 

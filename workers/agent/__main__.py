@@ -15,7 +15,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.kernel import capabilities, scheduling
 from engine.kernel.capabilities import CAP_SYS_RESOURCE
-from workers.agent import attach, executing, oom, search, size, spec, volumes, walls
+from workers.agent import attach, ceiling, executing, oom, search, size, spec, volumes, walls
 from workers.agent.building import BuildOps
 from workers.agent.connection import Connection
 from workers.agent.events import events
@@ -76,6 +76,7 @@ async def _run(config: EngineConfig) -> None:
         "volume_usage": partial(volumes.usage, engine, walks),
         "search": partial(search.search, engine),
         "log_use": partial(search.use, engine),
+        "ceiling": partial(ceiling.granted, engine),
         "events": partial(events, watcher),
         **FileOps(engine).ops,
         **ImageOps(engine).ops,

@@ -95,7 +95,7 @@ def _pump(client: Connection, transfer: Transfer) -> None:
 
 
 def _failure(error: errors.EngineError) -> dict[str, Any]:
-    return {"errorDetail": {"message": error.message}, "error": error.message, "code": error.code}
+    return {"errorDetail": {"message": error.message}, "error": error.message, "code": error.code, "detail": error.detail}
 
 
 def _credentials(words: dict[str, Any]) -> Credentials:

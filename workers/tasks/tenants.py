@@ -14,13 +14,14 @@ from workers.operation import Act, task
 
 @task(contract.ENSURE_TENANT)
 def ensure(act: Act) -> dict[str, Any]:
-    limits, bandwidth = act.payload.get("limits"), act.payload.get("bandwidth")
+    limits, bandwidth, registries = (act.payload.get(word) for word in ("limits", "bandwidth", "registries"))
     tenant = host.engine().ensure_tenant(
         act.payload["tenant"],
         limits=None if limits is None else from_json(Resources, limits),
         force_no_new_privileges=act.payload.get("force_no_new_privileges"),
         bandwidth=None if bandwidth is None else from_json(Bandwidth, bandwidth),
         log_bytes=act.payload.get("log_bytes"),
+        registries=None if registries is None else from_json(tuple[str, ...], registries),
     )
     return {"host": to_json(tenant)}
 

@@ -26,7 +26,7 @@ class Host:
         self.config = EngineConfig(folder / "data", folder / "run")
         self.store = ImageStore(self.config)
         claims = Claims(folder / "claims.json", etc=folder)
-        tenants = Tenants(self.config, claims)
+        tenants = self.tenants = Tenants(self.config, claims)
         for name in ("alice", "bob"):
             tenants.ensure(name)
         self.networks = Networks(self.config, tenants, claims)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import zstandard
 
+from engine import ceilings
 from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from engine.model.network import NetworkSpec, Pool
 from engine.model.platform import host_architecture
-from engine.registries.auth import Credentials
+from engine.registries.auth import NOBODY, Credentials
 from tests.engine.images.archives import digest, image_config
 from tests.engine.registries import toy as toys
 from tests.engine.registries.conftest import Host, layer, statuses
@@ -371,3 +372,27 @@ def test_a_killed_courier_is_started_again(host: Host, toy: Toy) -> None:
     courier.kill()
     courier.wait()
     assert host.pull(f"{toy.host}/app:1", "bob")[-1]["images"]
+
+
+def test_registries_that_a_tenant_may_not_speak_to_are_not_asked(host: Host, toy: Toy) -> None:
+    """By the panel's policy, which the host was told, and by root's ceiling, whatever the panel says."""
+    toy.image("app", "1", [layer(100)])
+    name, elsewhere = f"{toy.host}/app:1", ("elsewhere:5000",)
+    attempts = (
+        lambda: host.pull(name),
+        lambda: host.registries.push("alice", name),
+        lambda: host.registries.inspect("alice", name),
+        lambda: host.registries.login("alice", toy.host, NOBODY),
+    )
+    host.tenants.ensure("alice", registries=elsewhere)
+    for attempt in attempts:
+        with pytest.raises(PermissionDenied, match=f"registry {toy.host} is not allowed in tenant alice: rule policy.registries"):
+            attempt()
+    host.tenants.ensure("alice", registries=(toy.host,))
+    ceilings.change(host.config, "alice", registries="elsewhere:5000")
+    for attempt in attempts:
+        with pytest.raises(PermissionDenied, match=r"rule ceiling.registries \(root .* --tenant alice ceiling --registries"):
+            attempt()
+    assert toy.log == []
+    ceilings.change(host.config, "alice", registries=f"elsewhere:5000,{toy.host.upper()}")
+    assert host.pull(name)[-1]["images"]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from engine.errors import InvalidArgument, Unsupported
-from engine.spec.capabilities import ALL, DEFAULT
+from engine.model.capabilities import ALL, DEFAULT
 from engine.spec.seccomp import compile_profile, default_profile, resolve_profile
 from engine.spec.syscall_numbers import X32_BIT, table
 from tests.isolation.filters import PODMANS, Filter, runs

@@ -23,16 +23,14 @@ DEFAULT = (
 )  # fmt: skip
 
 
-def _normalised(words: Collection[str], option: str) -> set[str]:
-    names = set()
-    for word in words:
-        name = word.upper()
-        if name != "ALL" and not name.startswith("CAP_"):
-            name = f"CAP_{name}"
-        if name not in ALL and name != "ALL":
-            raise InvalidArgument(f'invalid {option}: unknown capability: "{name}"')
-        names.add(name)
-    return names
+def full_name(word: str, option: str) -> str:
+    """``CAP_NET_ADMIN`` of ``net_admin``; ``ALL`` stays. InvalidArgument for none, naming the ``option``."""
+    name = word.upper()
+    if name != "ALL" and not name.startswith("CAP_"):
+        name = f"CAP_{name}"
+    if name not in ALL and name != "ALL":
+        raise InvalidArgument(f'invalid {option}: unknown capability: "{name}"')
+    return name
 
 
 def effective(add: Collection[str], drop: Collection[str]) -> list[str]:
@@ -40,7 +38,7 @@ def effective(add: Collection[str], drop: Collection[str]) -> list[str]:
 
     Order as moby's oci/caps.TweakCapabilities: ``--cap-drop ALL`` empties the default first, additions win over it.
     """
-    adding, dropping = _normalised(add, "CapAdd"), _normalised(drop, "CapDrop")
+    adding, dropping = {full_name(word, "CapAdd") for word in add}, {full_name(word, "CapDrop") for word in drop}
     if "ALL" in adding:
         have = set(ALL) - dropping
     elif "ALL" in dropping:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import InvalidArgument
-from engine.spec import capabilities
+from engine.model import capabilities
 
 pytestmark = pytest.mark.guest
 
