@@ -1,7 +1,8 @@
 """Whether somebody has just said who they are. What can take a tenant over asks again: a browser left open is not its owner.
 
-Asked for: members and roles, invitations and tokens made, an operator's visit, anything about the second factor. Not for what makes
-things safer: ending a session, revoking a token or an invitation. A bearer token is never asked; it cannot do more than it was made for.
+Asked for: members and roles, invitations and tokens made, an operator's visit, the policy of a tenant, anything about the second factor.
+Not for what makes things safer: ending a session, revoking a token or an invitation. A bearer token is never asked; it cannot do more
+than it was made for.
 """
 
 from __future__ import annotations

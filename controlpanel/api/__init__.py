@@ -16,6 +16,7 @@ from ninja import NinjaAPI
 from controlpanel.api.audit import router as audit
 from controlpanel.api.containers import router as looks
 from controlpanel.api.images import router as unused
+from controlpanel.api.policy import router as policy
 from controlpanel.api.quotas import router as quotas
 from controlpanel.api.volumes import router as volumes
 from controlpanel.base import rest
@@ -67,6 +68,7 @@ for refusal in (PermissionDenied, QuotaExceeded):
 for tag, router in (
     ("tenants", tenants),
     ("tenants", quotas),
+    ("tenants", policy),
     ("tenants", credentials),
     ("tenants", invitations),
     ("containers", containers),

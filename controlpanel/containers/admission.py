@@ -7,18 +7,16 @@ The kernel holds the wall around the whole tenant whatever is admitted here; adm
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controlpanel.containers.models import Container
-from controlpanel.tenants import ports, projects
+from controlpanel.tenants import projects
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.quota import disk, ledger
 from controlpanel.tenants.quota.resources import CONTAINERS, CPU, DISK, MEMORY, PIDS, PORTS, SWAP, VOLUMES
 from controlpanel.volumes.models import Volume
-from engine.errors import QuotaExceeded
 from engine.model.container import ContainerSpec
-from engine.model.network import PortBinding
 from engine.model.resources import Resources
 from engine.model.volume import VOLUME, MountSpec, VolumeSpec
 
@@ -101,30 +99,6 @@ def resource_columns(resources: Resources) -> dict[str, int]:
 def _running(columns: Mapping[str, int]) -> dict[str, int]:
     """By resource."""
     return {name: columns[column] for name, column in _COLUMNS.items() if column in columns}
-
-
-def admit_ports(tenant: Tenant, bindings: Sequence[PortBinding]) -> tuple[PortBinding, ...]:
-    """As the host is asked for them: a tenant that may publish some ports only gets "any free one" from the widest range of these."""
-    allowed = ports.parse(tenant.published_ports)
-    if allowed == ports.ALL:
-        return tuple(bindings)
-    return tuple(_admitted(tenant, allowed, binding) for binding in bindings)
-
-
-def _admitted(tenant: Tenant, allowed: ports.Ranges, binding: PortBinding) -> PortBinding:
-    if not binding.host_port and allowed:
-        first, last = max(allowed, key=lambda bounds: bounds[1] - bounds[0])
-        return dataclasses.replace(binding, host_port=first, host_port_end=last if last > first else 0)
-    if ports.holds(allowed, binding.host_port, binding.host_port_end or binding.host_port):
-        return binding
-    asked = f"{binding.host_port}-{binding.host_port_end}" if binding.host_port_end else str(binding.host_port or "any")
-    may = f"it may publish {tenant.published_ports}" if allowed else "it may publish none"
-    raise QuotaExceeded(
-        f"quota of tenant {tenant.name}: ports of the host are limited, {may}; asked was {asked}/{binding.protocol}",
-        rule="quota.ports",
-        limit=tenant.published_ports,
-        asked=asked,
-    )
 
 
 def admit_start(row: Container) -> None:

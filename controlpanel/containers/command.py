@@ -62,6 +62,7 @@ def run_command(view: ContainerView, image_config: Mapping[str, Any]) -> str:
     words += ["--read-only"] if host.get("ReadonlyRootfs") else []
     words += _each("--storage-opt", (f"{name}={value}" for name, value in (host.get("StorageOpt") or {}).items()))
     words += ["--init"] if host.get("Init") else []
+    words += ["--privileged"] if host.get("Privileged") else []
     words += _each("-v", host.get("Binds") or [])
     words += _each("--mount", map(_mount, host.get("Mounts") or []))
     words += _each("--volumes-from", host.get("VolumesFrom") or [])

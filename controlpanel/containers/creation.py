@@ -58,6 +58,7 @@ _HOST_CONFIG: Final = {
     "read_only": "ReadonlyRootfs",
     "tmpfs": "Tmpfs",
     "volumes_from": "VolumesFrom",
+    "privileged": "Privileged",
     "cap_add": "CapAdd",
     "cap_drop": "CapDrop",
     "group_add": "GroupAdd",
@@ -221,7 +222,10 @@ class ContainerIn(Asked):
         examples=[["data:/var/lib/data", "conf:/etc/app:ro"]],
     )
     volumes_from: list[str] = Field([], description="Containers whose volumes it has, too.", examples=[["web:ro"]])
-    cap_add: list[str] = Field([], examples=[["NET_ADMIN"]])
+    privileged: bool = Field(
+        False, description="Every capability, no filter of system calls, all of /proc and /sys; where the policy and the host grant it."
+    )
+    cap_add: list[str] = Field([], description="Those that the policy grants.", examples=[["NET_ADMIN"]])
     cap_drop: list[str] = Field([], examples=[["ALL"]])
     no_new_privileges: bool = False
     seccomp: str | dict[str, Any] = Field("default", description="default, unconfined (where granted), or a profile in Docker's form.")

@@ -48,6 +48,14 @@ _RULES: Final = {
     "quota.cpu": "cpus",
     "quota.pids": "pids_limit",
     "quota.ports": "ports",
+    "policy.privileged": "privileged",
+    "ceiling.privileged": "privileged",
+    "policy.capabilities": "cap_add",
+    "ceiling.capabilities": "cap_add",
+    "policy.seccomp": "seccomp",
+    "policy.ports": "ports",
+    "policy.addresses": "ports",
+    "ceiling.addresses": "ports",
     "Devices": "devices",
     "DeviceCgroupRules": "device_rules",
     "OomScoreAdj": "oom_score_adj",
@@ -74,6 +82,8 @@ _SENTENCES: Final = (
     ("invalid volume specification", "volumes"),
     ("local volume name", "volumes"),
     ("bind mounts of", "volumes"),
+    ("rules about devices", "device_rules"),
+    ("device /", "devices"),
     ("cannot mount volume", "volumes"),
     ("--storage-opt", "layer_size"),
     ("host's network", "network"),
@@ -165,6 +175,7 @@ class RunForm(ResourceFields):
     tmpfs = said(TmpfsField, _("File systems in memory"), "--tmpfs", "lines", like="/tmp:size=64m,mode=1777")
     read_only = said(forms.BooleanField, _("Read-only file system"), "--read-only", "switch")
 
+    privileged = said(forms.BooleanField, _("Privileged"), "--privileged", "switch")
     cap_add = said(LinesField, _("Capabilities added"), "--cap-add", "lines", like="NET_ADMIN")
     cap_drop = said(LinesField, _("Capabilities dropped"), "--cap-drop", "lines", like="ALL")
     sysctls = said(PairsField, _("Kernel settings"), "--sysctl", "lines", like="net.core.somaxconn=1024")
@@ -228,7 +239,7 @@ class RunForm(ResourceFields):
             "blkio_weight blkio_weight_device blkio_read_bps blkio_write_bps blkio_read_iops blkio_write_iops tmpfs volumes_from "
             "read_only layer_size",
         ),
-        (_("Privileges and devices"), "cap_add cap_drop sysctls seccomp devices device_rules no_new_privileges"),
+        (_("Privileges and devices"), "privileged cap_add cap_drop sysctls seccomp devices device_rules no_new_privileges"),
         (_("Network"), "networks aliases ip_address ipv6_address mac_address links expose publish_all"),
         (_("Names and addresses"), "hostname domainname extra_hosts dns dns_search dns_options"),
         (_("Shared with other containers"), "ipc_mode pid_mode uts_mode cgroup_parent"),

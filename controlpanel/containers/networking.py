@@ -15,7 +15,7 @@ from controlpanel.containers.options import CONTAINER
 from controlpanel.containers.references import References
 from controlpanel.networks.builtin import BRIDGE, HOST, NONE
 from controlpanel.networks.projection import NetworkView
-from engine.errors import InvalidArgument, PermissionDenied
+from engine.errors import InvalidArgument
 from engine.model.network import EndpointSpec
 
 MAC_DEPRECATED: Final = "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
@@ -40,7 +40,7 @@ def read(asked: Object, host_config: Object, networking: Object, known: Referenc
         return Networking(mode)
     wanted, main = _wanted(mode, obj(networking, "EndpointsConfig"), known), _network(mode, known)
     if HOST in wanted:
-        return _of_host(asked, host_config, wanted, known)
+        return _of_host(asked, host_config, wanted)
     warnings = _container_wide_mac(asked, main, wanted)
     made, names = [], {}
     legacy = strings(host_config, "Links") if main.name == BRIDGE else []
@@ -62,13 +62,7 @@ def read(asked: Object, host_config: Object, networking: Object, known: Referenc
     return Networking(BRIDGE if has_bridge else "user", tuple(made), names, warnings)
 
 
-def _of_host(asked: Object, host_config: Object, wanted: Mapping[str, Any], known: References) -> Networking:
-    if not known.host_network:
-        raise PermissionDenied(
-            "the host's network is not for tenants (NetworkMode host) but where an administrator of the platform allows it:"
-            " ./manage.py tenant quota NAME --host-network yes",
-            rule="NetworkMode",
-        )
+def _of_host(asked: Object, host_config: Object, wanted: Mapping[str, Any]) -> Networking:
     if list(wanted) != [HOST]:
         raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
     if strings(host_config, "Links"):

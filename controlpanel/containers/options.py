@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlpanel.containers.fields import Object, integer, obj, objects, string_map, strings, text
+from controlpanel.containers.fields import Object, flag, integer, obj, objects, string_map, strings, text
 from engine.errors import InvalidArgument, PermissionDenied, Unsupported
 from engine.model.container import Device, Ulimit, check_layer_size
 from engine.model.volume import parse_size
@@ -57,6 +57,7 @@ def read(asked: Object, host_config: Object) -> Options:
     words: dict[str, Any] = {_SPEC[name]: mode for name, mode in _modes(host_config).items() if name in _SPEC}
     no_new_privileges, seccomp, warnings = _security(strings(host_config, "SecurityOpt"))
     words |= {
+        "privileged": flag(host_config, "Privileged"),
         "no_new_privileges": no_new_privileges,
         "seccomp": seccomp,
         "cap_add": tuple(strings(host_config, "CapAdd")),
@@ -102,7 +103,11 @@ def _modes(host_config: Object) -> dict[str, str]:
     for name, (own, what) in _MODES.items():
         mode = text(host_config, name)
         if mode == "host":
-            raise PermissionDenied(f"sharing a namespace with the host is not allowed (HostConfig.{name})", rule=name)
+            raise PermissionDenied(
+                f"{what} host is not allowed: rule policy.host_namespaces (nobody can allow it: the host's processes, memory"
+                " and names are not a tenant's to see)",
+                rule="policy.host_namespaces",
+            )
         if mode not in own and not (name in _JOINABLE and len(mode) > len(CONTAINER) and mode.startswith(CONTAINER)):
             raise InvalidArgument(f"invalid {what}: {mode}")
         modes[name] = "" if mode == "private" else mode

@@ -12,6 +12,7 @@ from controlpanel.containers import admission, ports, rows
 from controlpanel.containers.acts import begin, named, row_of, tenant_of
 from controlpanel.containers.fields import Object
 from controlpanel.containers.models import Container, Desired
+from controlpanel.containers.permitted import permitted_ports
 from controlpanel.containers.projection import ContainerView, container
 from controlpanel.hosts import operations
 from controlpanel.hosts.models import Operation
@@ -40,7 +41,7 @@ def _begin(actor: Actor, container_id: str, asked: dict[str, Any]) -> Operation:
         raise FailedPrecondition("container is marked for removal and its ports cannot be changed")
     if _is_under_way(row):
         raise FailedPrecondition("another change of its ports is under way, try again when it is done")
-    bindings = admission.admit_ports(tenant_of(actor), ports.read({}, asked))
+    bindings = permitted_ports(tenant_of(actor), ports.read({}, asked))
     admission.admit_change(row, {"ports": len(bindings)})
     row.ports = max(row.ports, len(bindings))
     rows.save(row, "ports")

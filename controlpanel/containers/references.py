@@ -37,7 +37,6 @@ class References:
 
     networks: Mapping[str, NetworkView] = field(default_factory=lambda: BUILTIN)
     containers: Mapping[str, str] = field(default_factory=dict)
-    host_network: bool = False  # whether the panel lets the tenant have it
 
 
 async def resolve(actor: Actor, body: dict[str, Any]) -> tuple[dict[str, Any], References]:
@@ -62,10 +61,9 @@ async def resolve(actor: Actor, body: dict[str, Any]) -> tuple[dict[str, Any], R
     mode = text(obj(body, "HostConfig"), "NetworkMode")
     named = [] if mode.startswith(CONTAINER) else [mode, *endpoints]
     wanted = {name for link in _links(host_config, mode, endpoints) if (name := _name(link))}
-    may = actor.tenant is not None and actor.tenant.host_network
     if BUILTIN.keys() >= set(named) and not wanted:
-        return body, References(host_network=may)
-    return body, References(await _networks(actor, named), {word: await _linked(actor, word) for word in sorted(wanted)}, may)
+        return body, References()
+    return body, References(await _networks(actor, named), {word: await _linked(actor, word) for word in sorted(wanted)})
 
 
 async def linked(actor: Actor, settings: Object) -> dict[str, str]:

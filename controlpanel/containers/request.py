@@ -1,7 +1,8 @@
 """Docker's create request → ContainerSpec. PURE: no rows, no host.
 
-What we do not do yet is refused by name (Unsupported), what a tenant must never do is refused by rule (PermissionDenied), and
-what asks for the default anyway passes. So a request that is accepted gets what it asked for.
+What we do not do yet is refused by name (Unsupported), what no tenant may ever have is refused by rule (PermissionDenied), and
+what asks for the default anyway passes. So a request that is accepted gets what it asked for. What some tenants may have is for
+``permitted`` to say.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from controlpanel.containers.fields import Object, flag, integer, obj, objects, 
 from controlpanel.containers.references import References
 from controlpanel.hosts.machine import Machine
 from controlpanel.networks.builtin import HOST
-from engine.errors import InvalidArgument, PermissionDenied, Unsupported
+from engine.errors import InvalidArgument, Unsupported
 from engine.model import bandwidth
 from engine.model.container import ContainerSpec
 from engine.model.image import merge_config
@@ -31,9 +32,6 @@ STOP_TIMEOUT_DEFAULT_S: Final = 10
 _NOT_YET: Final[Mapping[str, str]] = {  # members that must be empty, and the thing people call it
     "CpuRealtimePeriod": "limits of realtime scheduling",
     "CpuRealtimeRuntime": "limits of realtime scheduling",
-}
-_NEVER: Final[Mapping[str, str]] = {
-    "Privileged": "privileged containers",
 }
 
 
@@ -67,7 +65,7 @@ def read(
     asked = {key: value for key, value in body.items() if key not in ("HostConfig", "NetworkingConfig")}
     _check_members(asked)
     others = options.read(asked, host_config)
-    _refuse(asked, host_config)
+    _refuse(host_config)
     config = merge_config(image_config, asked)
     network = networking.read(asked, host_config, obj(body, "NetworkingConfig"), references or References())
     args = (*strings(config, "Entrypoint"), *strings(config, "Cmd"))
@@ -151,10 +149,7 @@ def _check_members(asked: Object) -> None:
             raise InvalidArgument(f"invalid {what}: it holds a zero byte")
 
 
-def _refuse(asked: Object, host_config: Object) -> None:
-    for name, what in _NEVER.items():
-        if host_config.get(name):
-            raise PermissionDenied(f"{what} are not allowed on a shared platform (HostConfig.{name})", rule=name)
+def _refuse(host_config: Object) -> None:
     for name, what in _NOT_YET.items():
         if host_config.get(name):
             raise Unsupported(f"{what} are not supported yet (HostConfig.{name})")

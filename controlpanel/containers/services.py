@@ -21,6 +21,7 @@ from controlpanel.containers import admission, names, projection, recovery, refe
 from controlpanel.containers.acts import begin, named, row_of, tenant_of
 from controlpanel.containers.fields import text
 from controlpanel.containers.models import Container, Desired
+from controlpanel.containers.permitted import permitted
 from controlpanel.containers.projection import ContainerView, container
 from controlpanel.hosts import machine, operations, queries
 from controlpanel.hosts import tenants as host_tenants
@@ -99,8 +100,8 @@ async def _named_and_begun(actor: Actor, tenant: Tenant, asked: request.Asked) -
 
 
 def _begin_create(actor: Actor, tenant: Tenant, asked: request.Asked, name: str) -> Operation:
-    admitted = admission.admit_create(tenant, asked.spec)
-    spec = dataclasses.replace(admitted.spec, name=name, ports=admission.admit_ports(tenant, asked.spec.ports))
+    admitted = admission.admit_create(tenant, permitted(tenant, asked.spec))
+    spec = dataclasses.replace(admitted.spec, name=name)
     row = _new_row(tenant, queries.local_host(), asked, spec, admitted.project_id)
     statements.insert(row)
     reserved = None

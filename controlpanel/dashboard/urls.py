@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from controlpanel.builds import views as builds
-from controlpanel.dashboard import audit, images, invitations, keys, members, platform, registries, terminal, views, volumes
+from controlpanel.dashboard import audit, images, invitations, keys, members, platform, policy, registries, terminal, views, volumes
 from controlpanel.dashboard.consumers import PageConsumer
 from controlpanel.files import views as files
 from controlpanel.metrics import views as metrics
@@ -63,6 +63,7 @@ urlpatterns = [
     path("t/<str:tenant>/audit/", audit.of_tenant),
     path("t/<str:tenant>/audit/export", audit.export_tenant),
     path("platform/", platform.tenants, name="platform"),
+    path("platform/policy/<str:tenant>", policy.policy, name="policy"),
     path("platform/visit/end", platform.end_visit, name="visit-end"),
     path("platform/visit/<str:tenant>", platform.visit, name="visit"),
     path("platform/audit/", audit.of_platform, name="platform-audit"),

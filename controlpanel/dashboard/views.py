@@ -19,9 +19,9 @@ from controlpanel.base.errors import http_status
 from controlpanel.containers import presentation, projection
 from controlpanel.containers.listing import listing
 from controlpanel.containers.views import show_tab
-from controlpanel.dashboard import quotas
+from controlpanel.dashboard import policy, quotas
 from controlpanel.dockerapi.inspect import document
-from controlpanel.hosts import log_use
+from controlpanel.hosts import ceilings, log_use
 from controlpanel.hosts.models import Operation
 from controlpanel.metrics import traffic
 from controlpanel.tenants import projects, queries
@@ -119,6 +119,7 @@ async def show_settings(request: HttpRequest, actor: Actor, *, secret: str = "",
         "nav": "settings",
         **shown,
         "quotas": quotas.table(await log_use.with_logs(actor.tenant)),
+        "policy": policy.table(actor.tenant.policy, await ceilings.of_tenant(actor.tenant)),
         "projects": await database.read(lambda: [_project(each) for each in projects.projects(actor)]),
         **await database.read(_secrets, actor),
     }

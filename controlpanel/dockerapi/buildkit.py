@@ -1,7 +1,7 @@
 """``POST /grpc``: where buildx looks for BuildKit. Every call of it is answered with one sentence that names the way out.
 
 buildx dials this first. Refused here, it would silently go on to a builder container of its own: a pull from a registry far away and
-``--privileged``, which no tenant has. So the upgrade is granted, and behind it stands as much of HTTP/2 as a refusal takes (RFC 9113, and
+``--privileged``, which few tenants get. So the upgrade is granted, and behind it stands as much of HTTP/2 as a refusal takes (RFC 9113, and
 gRPC's "trailers only"): our settings, acknowledgements, and for each stream the headers below.
 
     :status 200 · content-type application/grpc · grpc-status 12 (UNIMPLEMENTED) · grpc-message: the sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from controlpanel.tenants import services as rows
 from controlpanel.tenants.actor import Actor, system
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.permissions import require
+from controlpanel.tenants.policy import Policy
 from engine import errors
 from engine.model import codec
 from workers import contract
@@ -24,16 +26,23 @@ log = logging.getLogger(__name__)
 ENSURE_WITHIN_S: Final = 3.0  # a platform that is down does not keep the command waiting
 
 
-async def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int | str) -> Tenant:
+async def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int) -> Tenant:
     """The tenant and its place on the host. While the platform is down the place is made at the first container instead."""
     tenant = await database.run(rows.create_tenant, actor, name, owner=owner, **limits)
     await _ensure_or_later(actor, tenant)
     return tenant
 
 
-async def change_limits(actor: Actor, tenant: Tenant, **limits: int | str) -> Tenant:
+async def change_limits(actor: Actor, tenant: Tenant, **limits: int) -> Tenant:
     """New limits hold at once for what runs already; while the platform is down, from the next container on."""
     tenant = await database.run(rows.change_limits, actor, tenant, **limits)
+    await _ensure_or_later(actor, tenant)
+    return tenant
+
+
+async def change_policy(actor: Actor, name: str, change: Callable[[Policy], Policy]) -> Tenant:
+    """Of what the host looks at by itself (registries, new privileges), as ``change_limits``."""
+    tenant = await database.run(rows.change_policy, actor, name, change)
     await _ensure_or_later(actor, tenant)
     return tenant
 
@@ -69,10 +78,12 @@ def _not_there_yet(tenant: Tenant) -> None:
 
 
 def _begin_ensure(actor: Actor, tenant: Tenant, host: Host) -> Operation:
+    tenant.refresh_from_db(fields=["policy_words"])  # whoever changed it last has told the host, or is about to
     payload = {
         "tenant": tenant.name,
         "limits": codec.to_json(tenant.wall()),
-        "force_no_new_privileges": tenant.force_no_new_privileges,
+        "force_no_new_privileges": not tenant.policy.new_privileges,
+        "registries": tenant.policy.registries,
         "bandwidth": codec.to_json(tenant.bandwidth()),
         "log_bytes": tenant.log_bytes,
     }

@@ -84,7 +84,7 @@ def builtin(tenant: Tenant) -> list[NetworkView]:
     place = next(iter(tenant.hosts.values()), None) or {}
     found = []
     for name, driver in DRIVERS.items():
-        if name == HOST and not tenant.host_network:
+        if name == HOST and not tenant.policy.host_network:
             continue
         pool, options = Pool(), {}
         if name == BRIDGE:

@@ -46,8 +46,6 @@ class TenantOut(Schema):
     projects_max: int
     bandwidth_in: int = Field(description="Bytes a second into all its networks together.")
     bandwidth_out: int = Field(description="The same of what comes out of them.")
-    published_ports: str = Field(description="Ports of the host that it may publish: ranges; empty: all; none.")
-    host_network: bool = Field(description="Containers may be in the host's own network, where root of the host has granted it, too.")
     created_at: datetime
 
 
@@ -105,8 +103,6 @@ def _tenant(tenant: Tenant, role: str | Role) -> dict[str, Any]:
         "role": str(role),
         "docker_host": tenant.endpoint,
         "created_at": tenant.created_at,
-        "published_ports": tenant.published_ports,
-        "host_network": tenant.host_network,
         **limits,
     }
 

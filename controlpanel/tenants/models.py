@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from controlpanel.accounts.models import User
 from controlpanel.tenants.actor import Actor, Role
+from controlpanel.tenants.policy import Policy
+from controlpanel.tenants.policy import read as read_policy
 from engine.model.bandwidth import Bandwidth
 from engine.model.resources import Resources
 
@@ -83,11 +85,7 @@ class Tenant(Quota):
     projects_max = models.IntegerField(_("projects"), default=0)
     bandwidth_in = models.BigIntegerField(_("incoming bytes a second"), default=0)  # of all its networks together
     bandwidth_out = models.BigIntegerField(_("outgoing bytes a second"), default=0)
-    published_ports = models.CharField(_("host ports"), max_length=400, blank=True, default="")  # tenants.ports: "" = all of them
-    host_network = models.BooleanField(
-        _("the host’s network"), default=False
-    )  # where root of the host has granted it, too (engine.ceilings)
-    force_no_new_privileges = models.BooleanField(default=False)
+    policy_words = models.JSONField(default=dict)  # what of ``policy`` is not as everybody has it
     hosts = models.JSONField(default=dict)  # host name → engine.model.tenant.TenantHost: where the tenant exists, and as what
     created_at = models.DateTimeField(auto_now_add=True)
     delete_at = models.DateTimeField(null=True)  # marked: its doors are closed, and then it goes; null: it is to stay
@@ -105,6 +103,10 @@ class Tenant(Quota):
 
     def bandwidth(self) -> Bandwidth:
         return Bandwidth(into=self.bandwidth_in, out=self.bandwidth_out)
+
+    @property
+    def policy(self) -> Policy:
+        return read_policy(self.policy_words)
 
     @property
     def socket_path(self) -> str:

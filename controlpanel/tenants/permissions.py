@@ -88,6 +88,7 @@ PLATFORM_VERBS: Final = frozenset(
         "tenant.delete",
         "tenant.restore",
         "tenant.limits",
+        "tenant.policy",
         "tenant.list",
         "user.create",
         "user.password",

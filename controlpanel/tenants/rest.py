@@ -101,11 +101,13 @@ async def actor(request: HttpRequest, tenant: str, verb: str, *, fresh: bool = F
     return found
 
 
-def operator(request: HttpRequest, verb: str) -> Actor:
-    """Who acts on the platform itself: operators, logged in. A key is of one tenant, whoever made it."""
+def operator(request: HttpRequest, verb: str, *, fresh: bool = False) -> Actor:
+    """Who acts on the platform itself: operators, logged in. A key is of one tenant, whoever made it. ``fresh``: as of ``actor``."""
     who = caller(request)
     found = who.bound or access.platform_user(who.user, address=request.META.get("REMOTE_ADDR", ""))  # type: ignore[arg-type]
     require(found, verb)
+    if fresh and who.user is not None:
+        require_fresh(request, who.user)
     return found
 
 

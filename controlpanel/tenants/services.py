@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
@@ -10,10 +10,13 @@ from django.utils import timezone
 
 from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.audit import services as audit
-from controlpanel.tenants import access, announce, ports
+from controlpanel.tenants import access, announce
+from controlpanel.tenants import policy as policies
 from controlpanel.tenants.actor import Actor, Role
 from controlpanel.tenants.models import Membership, Tenant
 from controlpanel.tenants.permissions import require
+from controlpanel.tenants.policy import Policy
+from controlpanel.tenants.queries import no_such_tenant
 from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import MEMBERS, OF_TENANT
 from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
@@ -22,13 +25,11 @@ from engine.model.tenant import check_tenant_name
 
 LIMITS = (*OF_TENANT, "bandwidth_in", "bandwidth_out")
 LOG_BYTES_MIN = 1 << 20
-PORTS = "published_ports"  # beside them: which ports of the host it may publish, in words of tenants.ports
-HOST_NETWORK = "host_network"  # and whether its containers may be in the host's own network; a bool
 
 
 @transaction.atomic
-def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int | str) -> Tenant:
-    """The row; ``limits`` by the names of LIMITS, 0 = unlimited, PORTS and HOST_NETWORK."""
+def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limits: int) -> Tenant:
+    """The row; ``limits`` by the names of LIMITS, 0 = unlimited."""
     require(actor, "tenant.create")
     check_tenant_name(name)
     tenant = Tenant(name=name)
@@ -48,7 +49,7 @@ def create_tenant(actor: Actor, name: str, *, owner: User | None = None, **limit
 
 
 @transaction.atomic
-def change_limits(actor: Actor, tenant: Tenant, **limits: int | str) -> Tenant:
+def change_limits(actor: Actor, tenant: Tenant, **limits: int) -> Tenant:
     """Below what is in use is allowed: it blocks growth and ends nothing."""
     require(actor, "tenant.limits")
     before = {name: getattr(tenant, name, None) for name in limits}
@@ -59,15 +60,30 @@ def change_limits(actor: Actor, tenant: Tenant, **limits: int | str) -> Tenant:
     return tenant
 
 
-def _set_limits(tenant: Tenant, limits: Mapping[str, int | str]) -> None:
+@transaction.atomic
+def change_policy(actor: Actor, name: str, change: Callable[[Policy], Policy]) -> Tenant:
+    """For what is made from now on; containers keep what they were made with."""
+    require(actor, "tenant.policy")
+    tenant = Tenant.objects.select_for_update().filter(name=name).first()
+    if tenant is None:
+        raise no_such_tenant(name)
+    before, after = tenant.policy, change(tenant.policy)
+    if others := policies.difference(before, after):
+        tenant.policy_words = after.to_json()
+        tenant.save(update_fields=["policy_words"])
+        sides = ({item: pair[side] for item, pair in others.items()} for side in (0, 1))
+        audit.record(actor, "tenant.policy", name, tenant_number=tenant.pk, **dict(zip(("before", "after"), sides, strict=True)))
+        announce.tenant_changed(tenant, "policy")
+    return tenant
+
+
+def _set_limits(tenant: Tenant, limits: Mapping[str, int]) -> None:
     for name, value in limits.items():
-        if name == PORTS:
-            ports.parse(str(value))
-        elif name not in (*LIMITS, HOST_NETWORK):
+        if name not in LIMITS:
             raise InvalidArgument(f"there is no limit called {name}")
-        elif int(value) < 0:
+        if value < 0:
             raise InvalidArgument(f"{name} {value}: a limit is 0 (unlimited) or more")
-        elif name == "log_bytes" and 0 < int(value) < LOG_BYTES_MIN:
+        if name == "log_bytes" and 0 < value < LOG_BYTES_MIN:
             raise InvalidArgument(f"{name} {value}: at least {LOG_BYTES_MIN} bytes of output are kept")
         setattr(tenant, name, value)
     check_bandwidth(tenant.bandwidth())

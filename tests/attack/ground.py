@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,7 @@ from tests.support.platform import Platform
 API = "/v1.47"
 IMAGE = "prober"
 _NAMESPACES = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net", "pid": "pid", "cgroup": "cgroup"}
+_EVERYTHING = tuple(word for item in ("privileged", "host_network", "seccomp", "capabilities", "devices") for word in ("--allow", item))
 Answer = tuple[int, bytes]
 
 
@@ -131,12 +133,14 @@ class Ground:
         """The host's, from the outside: files only."""
         return Engine(EngineConfig(self.platform.data, self.platform.run))
 
-    def tenant(self, name: str, *quota: str) -> Tenant:
-        """With the attacker's image, made when first asked for. At the end it goes with all it has."""
+    def tenant(self, name: str, *quota: str, policy: Sequence[str] = ()) -> Tenant:
+        """With the attacker's image, made when first asked for. At the end it goes with all it has. Its policy allows everything but what
+        is tried: what then holds is the host's."""
         if name not in self._tenants:
             self.platform.tenant(name)
             if quota:
                 self.platform.manage("tenant", "quota", name, *quota)
+            self.platform.manage("tenant", "policy", name, *_EVERYTHING, *policy)
             made = self._tenants[name] = Tenant(self.platform, name)
             _empty(made)  # of what a run left that was killed
             self.stack.callback(self._clear, made)

@@ -4,8 +4,8 @@
     tests/conformance/cli.py --host unix:///run/slipway/tenants/lab/docker.sock --against $(tests/conformance/reference.sh up)
 
 Exit code 0 when all differences are explained in differences.toml. Both endpoints must be empty, and are emptied: take a tenant of
-its own. Only ``--host``: its answers are checked against the expectations that some cases carry, which a run with ``--against``
-checks on both.
+its own, which ``manage.py tenant policy lab --allow capabilities`` lets have what dockerd's users have. Only ``--host``: its answers
+are checked against the expectations that some cases carry, which a run with ``--against`` checks on both.
 """
 
 from __future__ import annotations

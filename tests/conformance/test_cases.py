@@ -28,7 +28,9 @@ WHOLE = [case for case in KNOWN if case.out is not None and case.code is not Non
 
 @pytest.fixture(scope="module")
 def host(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    end = Endpoint(f"unix://{platform.socket(platform.tenant('conformance'))}", tmp_path_factory.mktemp("host"))
+    tenant = platform.tenant("conformance")
+    platform.manage("tenant", "policy", tenant, "--allow", "capabilities")  # as dockerd has it
+    end = Endpoint(f"unix://{platform.socket(tenant)}", tmp_path_factory.mktemp("host"))
     yield end
     end.clean()
 

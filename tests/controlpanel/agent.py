@@ -21,6 +21,20 @@ _IMAGES: Final = {"images": [{"refs": ["app:1"], "record": RECORD}]}
 _MOVED: Final = {**_IMAGES, "digest": "sha256:" + "56" * 32, "ref": "app:1"}
 _OK: Final[dict[str, dict[str, Any]]] = {
     "login": {"identity_token": ""},
+    "ceiling": {
+        "granted": {
+            "privileged": False,
+            "host_network": True,
+            "seccomp": False,
+            "capabilities": ["all"],
+            "devices": ["/dev/fuse"],
+            "registries": ["all"],
+            "ports": ["all"],
+            "addresses": ["all"],
+            "folders": ["/srv/data:ro"],
+            "exports": [],
+        },
+    },
     "build_prune": {"caches": ["a"], "bytes": 1},
     "size": {"bytes": 1},
     "exec": {"pid": 5},

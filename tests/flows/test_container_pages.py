@@ -58,6 +58,7 @@ def open_groups(page: Page) -> None:
 
 
 def test_every_option_of_the_form_is_one_of_docker_run(anna: Visitor, platform: Platform) -> None:
+    platform.manage("tenant", "policy", "demo", "--allow", "capabilities=NET_ADMIN")
     page = anna.goto("containers/run")
     open_groups(page)
     page.locator("[name=image]").fill("busybox:latest")
@@ -80,6 +81,7 @@ def test_every_option_of_the_form_is_one_of_docker_run(anna: Visitor, platform: 
     platform.docker("rm", "-f", "spoken")
     platform.docker(*shlex.split(line)[1:])
     assert made(platform, "spoken") == by_form
+    platform.manage("tenant", "policy", "demo", "--deny", "capabilities")
 
 
 def test_refusals_stand_beside_their_fields_and_what_was_typed_is_kept(anna: Visitor) -> None:
@@ -107,7 +109,10 @@ def test_refusals_stand_beside_their_fields_and_what_was_typed_is_kept(anna: Vis
     page.locator("details.form-group", has_text="Privileges").locator("summary").click()
     page.locator("[name=cap_add]").fill("FLY")
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.locator("#id_cap_add_error")).to_contain_text("FLY")  # the host's own words
+    expect(page.locator("#id_cap_add_error")).to_contain_text("FLY")  # the engine's own words
+    page.locator("[name=cap_add]").fill("NET_ADMIN")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#id_cap_add_error")).to_contain_text("rule policy.capabilities (an operator of the platform can allow it)")
     expect(page.locator("[name=ulimits]")).to_have_value("nofile=1")
     anna.complaints.clear()  # the browser logs the 400 of the answers
 

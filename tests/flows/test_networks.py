@@ -225,15 +225,17 @@ def test_another_tenants_networks_and_containers_do_not_exist(docker: Callable[.
 
 def test_a_limit_of_networks_and_of_ports(platform: Platform, docker: Callable[..., str]) -> None:
     port = free_port()
-    platform.manage("tenant", "quota", "weaver", "--networks", "1", "--ports", f"{port}-{port + 1}")
+    platform.manage("tenant", "quota", "weaver", "--networks", "1")
+    platform.manage("tenant", "policy", "weaver", "--deny", "ports", "--allow", f"ports={port}-{port + 1}")
     try:
         docker("network", "create", "one")
         assert "networks is limited to 1" in docker("network", "create", "two", check=False)
-        assert "ports of the host are limited" in docker("run", "--rm", "-p", "9:9", "busybox", "true", check=False)
+        assert "rule policy.ports" in docker("run", "--rm", "-p", "9:9", "busybox", "true", check=False)
         docker("run", "-d", "--name", "web", "-p", "80", "busybox", "sleep", "1000")
         assert docker("port", "web", "80").split("\n")[0] in (f"0.0.0.0:{port}", f"0.0.0.0:{port + 1}")
     finally:
-        platform.manage("tenant", "quota", "weaver", "--networks", "0", "--ports", "")
+        platform.manage("tenant", "quota", "weaver", "--networks", "0")
+        platform.manage("tenant", "policy", "weaver", "--allow", "ports")
 
 
 def test_a_web_that_is_killed_in_the_middle_leaves_nothing_half_made(platform: Platform, docker: Callable[..., str]) -> None:

@@ -50,8 +50,8 @@ def test_a_container_has_the_disk_that_it_asked_for(docker: Docker) -> None:
 def test_the_hosts_network_takes_two_grants(docker: Docker, platform: Platform) -> None:
     asked = ("run", "--rm", "--network", "host", "-p", "80:80", "busybox", "sh", "-c", "readlink /proc/self/ns/net; hostname")
     assert "host" not in docker("network", "ls", "--format", "{{.Name}}").split()
-    assert "tenant quota NAME --host-network yes" in docker(*asked, check=False)
-    platform.manage("tenant", "quota", TENANT, "--host-network", "yes")
+    assert "rule policy.host_network" in docker(*asked, check=False)
+    platform.manage("tenant", "policy", TENANT, "--allow", "host_network")
     assert "ceiling --host-network" in docker(*asked, check=False)
     ceilings.change(EngineConfig(platform.data, platform.run), TENANT, host_network=True)
     assert docker(*asked) == f"{os.readlink('/proc/self/ns/net')}\n{os.uname().nodename}"
@@ -60,8 +60,8 @@ def test_the_hosts_network_takes_two_grants(docker: Docker, platform: Platform) 
     shown = docker("inspect", "-f", "{{.HostConfig.NetworkMode}} {{.Config.Hostname}} {{json .NetworkSettings.Ports}}", "out")
     assert shown == f"host {os.uname().nodename} {{}}"
     assert docker("exec", "out", "readlink", "/proc/self/ns/net") == os.readlink("/proc/self/ns/net")
-    platform.manage("tenant", "quota", TENANT, "--host-network", "no")
-    assert "tenant quota NAME" in docker(*asked, check=False)
+    platform.manage("tenant", "policy", TENANT, "--deny", "host_network")
+    assert "rule policy.host_network" in docker(*asked, check=False)
 
 
 def test_a_volume_on_an_nfs_server_is_roots_of_the_host_to_grant(docker: Docker, platform: Platform) -> None:

@@ -25,6 +25,7 @@ NOBODY = 65534
 def walled(platform: Platform) -> Iterator[Platform]:
     for tenant in (MALLORY, ALICE):
         platform.tenant(tenant)
+    platform.manage("tenant", "policy", MALLORY, "--allow", "capabilities")
     platform.docker("create", "--name", "secret", "busybox", "sleep", "600", tenant=ALICE)
     yield platform
     for tenant in (MALLORY, ALICE):

@@ -11,7 +11,7 @@ from tests.attack.ground import IMAGE, Ground, Tenant, got
 from tests.attack.image import COMMAND
 from tests.support import machine
 
-QUOTA = ("--pids", "150", "--memory", "192m", "--cpus", "0.2", "--ports", "40000-40001", "--networks", "2")
+QUOTA = ("--pids", "150", "--memory", "192m", "--cpus", "0.2", "--networks", "2")
 GREEDY, FREE = "greedy", "free"
 
 
@@ -19,7 +19,7 @@ def tenant(ground: Ground, walled: bool) -> Tenant:
     if not walled:
         return ground.tenant(FREE)
     ground.grant(GREEDY, layer_size="24m", log_size="4m")
-    return ground.tenant(GREEDY, *QUOTA)
+    return ground.tenant(GREEDY, *QUOTA, policy=("--deny", "ports", "--allow", "ports=40000-40001"))
 
 
 def run(ground: Ground, walled: bool, *words: object, options: tuple[str, ...] = ()) -> str:
@@ -111,7 +111,7 @@ def log_flood(ground: Ground, walled: bool) -> str:
     return f"{kept >> 20} MiB of log" if kept > 6 << 20 else ""
 
 
-@attempt("c", Who.USER, "the quota of ports")
+@attempt("c", Who.USER, "the tenant's policy")
 def port_of_the_host(ground: Ground, walled: bool) -> str:
     """a port of the host's beyond those the tenant was given"""
     who = tenant(ground, walled)

@@ -15,6 +15,7 @@ import pytest_asyncio
 from django.conf import settings
 from django.test import AsyncClient
 
+from controlpanel.accounts.models import User
 from controlpanel.api import document
 from controlpanel.asgi import application
 from controlpanel.audit import chain
@@ -342,6 +343,17 @@ async def _uninvite(stage: Stage, ask: Ask) -> tuple[int, bytes]:
     return await ask(f"/invitations/{row.pk}", None)
 
 
+async def _policy(_stage: Stage, _ask: Ask) -> tuple[int, bytes]:
+    """Of an operator of the platform, who belongs to no tenant."""
+    browser, operator = AsyncClient(), await User.objects.aget(username="operator")
+    await browser.aforce_login(operator)
+    await say_who(browser, operator)
+    before.append(await _count())
+    answer = await browser.patch("/api/v1/tenants/acme/policy", {"privileged": True}, content_type="application/json")
+    return answer.status_code, answer.content
+
+
+_REST["PATCH /policy"] = _policy
 _REST["DELETE /tokens/{token_id}"] = _revoke
 _REST["DELETE /certificates/{certificate_id}"] = _revoke_certificate
 _REST["POST /certificates/renew"] = _renew

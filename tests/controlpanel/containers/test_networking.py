@@ -82,11 +82,9 @@ def test_none_is_alone() -> None:
     assert read(f"container:{DB}", {"s1": {}}) == networking.Networking(f"container:{DB}")
 
 
-def test_the_hosts_is_alone_and_only_where_it_is_allowed() -> None:
-    allowed = References(**{name: getattr(KNOWN, name) for name in ("networks", "containers")}, host_network=True)
-
+def test_the_hosts_is_alone() -> None:
     def asked(endpoints: dict[str, Any], config: dict[str, Any] | None = None, **host: Any) -> networking.Networking:
-        return networking.read(config or {}, {"NetworkMode": "host", **host}, {"EndpointsConfig": endpoints}, allowed)
+        return networking.read(config or {}, {"NetworkMode": "host", **host}, {"EndpointsConfig": endpoints}, KNOWN)
 
     assert asked({}) == asked({"host": {}}) == networking.Networking("host")
     assert asked({}, PortBindings={"80/tcp": []}).warnings == ("Published ports are discarded when using host network mode",)

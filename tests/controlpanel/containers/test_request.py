@@ -89,10 +89,10 @@ def endpoint(**words: Any) -> dict[str, Any]:
 
 
 REFUSED: list[tuple[dict[str, Any], type[EngineError], str]] = [
-    (host(Privileged=True), PermissionDenied, "privileged containers are not allowed"),
-    (host(NetworkMode="host"), PermissionDenied, "host's network"),
-    (host(PidMode="host"), PermissionDenied, "PidMode"),
-    (host(UsernsMode="host"), PermissionDenied, "UsernsMode"),
+    (host(PidMode="host"), PermissionDenied, "^PID mode host is not allowed: rule policy.host_namespaces .nobody can allow it"),
+    (host(IpcMode="host"), PermissionDenied, "^IPC mode host"),
+    (host(UTSMode="host"), PermissionDenied, "^UTS mode host"),
+    (host(UsernsMode="host"), PermissionDenied, "^user namespace mode host"),
     (host(IpcMode="bogus"), InvalidArgument, "^invalid IPC mode: bogus$"),
     (host(PidMode="container:"), InvalidArgument, "^invalid PID mode: container:$"),
     (host(Binds=["data:/"]), InvalidArgument, "destination can't be '/'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from controlpanel.hosts import operations, sweep, tenants
 from controlpanel.hosts.models import Operation
 from controlpanel.networks import connecting, limiting, members, projection, services
 from controlpanel.networks.models import Network
-from controlpanel.tenants import access
+from controlpanel.tenants import access, policy
 from controlpanel.tenants.actor import command_line
 from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, QuotaExceeded, Unavailable
 from engine.model.network import PortBinding
@@ -208,29 +209,30 @@ async def test_ports_change_while_it_runs(people: Any, host: Any) -> None:
 
 
 async def test_a_tenant_publishes_the_ports_that_it_may(people: Any, host: Any) -> None:
-    people.acme.published_ports = "8000-8009,9000"
+    people.acme.policy_words = {"ports": ["8000-8009", "9000"]}
     await database.run(people.acme.save)
     alice = await actor(people)
     await run(alice, "ok", host={"PortBindings": {"80/tcp": [{"HostPort": "9000"}], "81/tcp": [{"HostPort": ""}]}})
     spec = (await containers.container(alice, "ok")).spec
     assert [(port.host_port, port.host_port_end) for port in spec.ports] == [(9000, 0), (8000, 8009)]
     for asked in ("80", "8005-8010", "9001"):
-        with pytest.raises(QuotaExceeded, match=f"it may publish 8000-8009,9000; asked was {asked}/tcp"):
+        refusal = rf"^port {asked}/tcp of the host \(allowed: 8000-8009, 9000\) is not allowed in tenant acme: rule policy.ports"
+        with pytest.raises(PermissionDenied, match=refusal):
             await run(alice, "no", host={"PortBindings": {"80/tcp": [{"HostPort": asked}]}})
-        with pytest.raises(QuotaExceeded, match="ports of the host are limited"):
+        with pytest.raises(PermissionDenied, match=refusal):
             await publishing.publish_ports(alice, "ok", {"80/tcp": [{"HostPort": asked}]})
-    people.acme.published_ports = "none"
+    people.acme.policy_words = {"ports": []}
     await database.run(people.acme.save)
-    with pytest.raises(QuotaExceeded, match="it may publish none"):
+    with pytest.raises(PermissionDenied, match="allowed: none"):
         await run(await actor(people), "no", host={"PortBindings": {"80/tcp": [{}]}})
 
 
 async def test_the_hosts_network_is_there_where_an_administrator_allows_it(people: Any, host: Any) -> None:
     alice = await actor(people)
-    with pytest.raises(PermissionDenied, match="quota NAME --host-network yes"):
+    with pytest.raises(PermissionDenied, match=r"the host's network is not allowed in tenant acme: rule policy\.host_network"):
         await run(alice, "web", "host")
-    await tenants.change_limits(command_line(), people.acme, host_network=True)
-    record = await database.read(lambda: Record.objects.filter(verb="tenant.limits").latest("pk"))
+    await tenants.change_policy(command_line(), "acme", partial(policy.changed, allow=["host_network"]))
+    record = await database.read(lambda: Record.objects.filter(verb="tenant.policy").latest("pk"))
     assert record.detail == {"before": {"host_network": False}, "after": {"host_network": True}}
     access._revoked({}, None)
     alice = await actor(people)

@@ -1,4 +1,4 @@
-"""./manage.py tenant create|list|endpoint|quota|delete|restore"""
+"""./manage.py tenant create|list|endpoint|quota|policy|delete|restore"""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db.models import Count
 
 from controlpanel.accounts.services import user_named
 from controlpanel.base import command, units
-from controlpanel.hosts import dispatch, log_use, tenants
+from controlpanel.hosts import ceilings, dispatch, log_use, tenants
 from controlpanel.tenancy import deletion
-from controlpanel.tenants import queries
-from controlpanel.tenants import services as rows
+from controlpanel.tenants import policy, queries
 from controlpanel.tenants.actor import command_line
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.quota import words
@@ -27,14 +27,12 @@ T = TypeVar("T")
 _BESIDE = {  # option → (limit, reader), beside those of resources
     "bandwidth_in": ("bandwidth_in", parse_rate),
     "bandwidth_out": ("bandwidth_out", parse_rate),
-    "ports": (rows.PORTS, str),
-    "host_network": (rows.HOST_NETWORK, "yes".__eq__),
 }
 
 
 class Command(command.Command):
     help = "Tenants: who owns containers, images and limits."
-    verbs = ("create", "list", "endpoint", "quota", "delete", "restore")
+    verbs = ("create", "list", "endpoint", "quota", "policy", "delete", "restore")
 
     def add_create(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
@@ -90,8 +88,26 @@ class Command(command.Command):
         for line in words.lines(_wait(log_use.with_logs(tenant))):
             self.say(line)
         self.say(f"{'bandwidth':<15}in {_rate(tenant.bandwidth_in)}, out {_rate(tenant.bandwidth_out)}")
-        self.say(f"{'ports':<15}{tenant.published_ports or 'all'}")
-        self.say(f"{'host net':<15}{'yes, where root of the host grants it' if tenant.host_network else 'no'}")
+
+    def add_policy(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+        item = f"one of {', '.join(policy.ITEMS)}; of a list also ITEM=WORD, as capabilities=NET_ADMIN, or all of it"
+        parser.add_argument("--allow", metavar="ITEM", action="append", default=[], help=item)
+        parser.add_argument(
+            "--deny", metavar="ITEM", action="append", default=[], help="the same; what is denied goes before what is allowed"
+        )
+
+    def do_policy(self, options: dict[str, Any]) -> None:
+        """what a tenant may have beyond a plain container, and what root of the host grants; change it"""
+        name, words = options["name"], {way: options[way] for way in ("allow", "deny") if options[way]}
+        if words:
+            _wait(tenants.change_policy(command_line(), name, partial(policy.changed, **words)))
+        tenant = queries.tenant_named(name)
+        granted = _wait(ceilings.of_tenant(tenant))
+        self.say(f"{'ITEM':<16}{'POLICY':<24}ROOT OF THE HOST GRANTS")
+        for item in (*policy.ITEMS, "folders", "exports"):
+            said = tenant.policy.words(item) if item in policy.ITEMS else "–"
+            self.say(f"{item:<16}{said:<24}{_granted(item, granted)}".rstrip())
 
     def add_delete(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
@@ -126,15 +142,17 @@ def _add_limits(parser: ArgumentParser) -> None:
     words.add_options(parser)
     parser.add_argument("--bandwidth-in", metavar="RATE", help="into all networks together, bytes a second: 1MB, 100mbit")
     parser.add_argument("--bandwidth-out", metavar="RATE", help="the same of what comes out of them")
-    parser.add_argument("--ports", metavar="RANGES", help="ports of the host that may be published: 8000-8999,30000; none; empty is all")
-    parser.add_argument(
-        "--host-network", choices=["yes", "no"], help="containers in the host's own network; root grants it, too: engine ceiling"
-    )
 
 
 def _limits(options: dict[str, Any]) -> dict[str, Any]:
     given = {name: options[name] for name in _BESIDE if options[name] is not None}
     return {**words.limits_in(options), **{_BESIDE[name][0]: _BESIDE[name][1](value) for name, value in given.items()}}
+
+
+def _granted(item: str, granted: dict[str, Any] | None) -> str:
+    if granted is None:
+        return "?"
+    return policy.spelled(granted[item]) if item in granted else "–"
 
 
 def _shown(tenant: Tenant) -> tuple[str, str, str, str]:
