@@ -31,8 +31,9 @@ class Credential(models.Model):
     """A key to one tenant in one role, or to some verbs of that role alone. What a user's may do the user may do, too."""
 
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="%(class)ss")
-    role = models.CharField(max_length=10)
-    verbs = models.JSONField(default=list)  # of tenants.permissions.VERBS; none: all that the role may
+    role = models.CharField(max_length=63)  # one of the five, or the tenant's own
+    project = models.CharField(max_length=63, blank=True, default="")  # in this one alone; "" = wherever the role holds
+    verbs = models.JSONField(default=list)  # of tenants.verbs.VERBS; none: all that the role may
     name = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True)  # SHA-256 in hex of the secret, or of the certificate
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="%(class)ss")  # None: a robot's, made by root

@@ -37,6 +37,7 @@ from controlpanel.tenants.api import router as tenants
 from controlpanel.tenants.credentials_api import router as credentials
 from controlpanel.tenants.invitations_api import router as invitations
 from controlpanel.tenants.rest import Bearer, ClientCertificate, Session
+from controlpanel.tenants.roles_api import router as roles
 from engine.errors import EngineError, NotFound, PermissionDenied, QuotaExceeded
 
 _DESCRIPTION = (
@@ -71,6 +72,7 @@ for tag, router in (
     ("tenants", policy),
     ("tenants", credentials),
     ("tenants", invitations),
+    ("tenants", roles),
     ("containers", containers),
     ("containers", lifecycle),
     ("containers", resources),

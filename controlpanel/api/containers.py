@@ -82,7 +82,7 @@ async def _events(who: Actor, given: dict[str, list[str]], since_ns: int, until_
     async def find() -> None:
         failure = None
         try:
-            await _tell(who, events.Told(tell, given), since_ns, until_ns)
+            await _tell(who, events.Told(tell, given, kept.sight(who)), since_ns, until_ns)
         except Exception as error:
             failure = error
         await queue.put(failure)

@@ -69,4 +69,4 @@ async def prune_images(request: HttpRequest, tenant: str, payload: PruneIn | Non
 
 
 async def _used(who: Actor) -> set[str]:
-    return {view.image_id for view in await containers.containers(who)}
+    return {view.image_id for view in await containers.everything(who)}

@@ -68,7 +68,7 @@ class QuotaIn(Asked):
 
 @router.get("/tenants/{tenant}/quota", response=list[UseOut], summary="What it uses of what it may, by resource")
 async def tenant_quota(request: HttpRequest, tenant: str) -> list[dict[str, Any]]:
-    who = await actor(request, tenant, "tenant.view")
+    who = await actor(request, tenant, "usage.view")
     assert who.tenant is not None
     return _shown(await log_use.with_logs(who.tenant))
 

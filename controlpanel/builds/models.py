@@ -25,6 +25,7 @@ class Build(models.Model):
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+")
     build_id = models.CharField(max_length=32, unique=True)  # 32 hex digits
     client_id = models.CharField(max_length=128, blank=True, default="")  # by which the client may cancel it: Docker's buildid
+    project = models.CharField(max_length=63, blank=True, default="")  # by the label that it gives its image
     tags = models.JSONField(default=list)
     source = models.CharField(max_length=400, default="")  # "" = an uploaded context, else its address
     dockerfile = models.CharField(max_length=400, default="")
@@ -39,7 +40,7 @@ class Build(models.Model):
     record = models.BigIntegerField(default=0)  # of the audit, in the tenant's chain
 
     everywhere: models.Manager[Any] = models.Manager()
-    objects = TenantQuerySet["Build"]()
+    objects = TenantQuerySet["Build"](view="image.view", project="project")
 
     class Meta:
         base_manager_name = "everywhere"

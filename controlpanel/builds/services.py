@@ -24,9 +24,10 @@ from controlpanel.builds.models import DAY_NS, Build, seconds_today
 from controlpanel.hosts import streams, tenants
 from controlpanel.images import charged, rows
 from controlpanel.images.pulling import Credentials
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import require, where
 from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import BUILD_MINUTES, BUILDS
 from engine import errors
@@ -65,7 +66,7 @@ async def run(
 
     Entering raises what is wrong before anything has begun.
     """
-    require(actor, "image.build")
+    require(actor, "image.build", projects.name_of(request.labels))
     tenant = actor.tenant
     assert tenant is not None
     if seconds_left := await database.run(_seconds_left, tenant):
@@ -142,6 +143,7 @@ async def cancel(actor: Actor, build_id: str) -> None:
     """By its id, or by the name that its client gave it. A build that has ended is fine."""
     require(actor, "image.build")
     build = await database.read(_named, actor, build_id)
+    require(actor, "image.build", build.project)
     running = _running.get(build.build_id)
     if running is not None:
         running.cancel()
@@ -164,8 +166,10 @@ async def prune(actor: Actor, filters: Mapping[str, Sequence[str]]) -> dict[str,
 
 
 async def usage(actor: Actor) -> list[dict[str, Any]]:
-    """The steps in the tenant's cache."""
+    """The steps in the tenant's cache, which is one for all projects: for who sees the whole tenant."""
     require(actor, "image.view")
+    if where(actor, "image.view") is not None:
+        return []
     tenant = actor.tenant
     assert tenant is not None
     ok, reader, writer = await streams.open_stream("build_usage", tenant.name, "")
@@ -271,6 +275,7 @@ def _begin(actor: Actor, request: BuildRequest, client_id: str) -> Build:
         tenant=tenant,
         build_id=request.id,
         client_id=client_id[:128],
+        project=projects.name_of(request.labels),
         tags=list(request.tags),
         source=request.remote[:400],
         dockerfile=request.dockerfile[:400],

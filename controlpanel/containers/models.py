@@ -71,7 +71,7 @@ class Container(models.Model):
     created_at_ns = models.BigIntegerField()
 
     everywhere: models.Manager[Any] = models.Manager()
-    objects = TenantQuerySet["Container"]()
+    objects = TenantQuerySet["Container"](view="container.view")
 
     class Meta:
         base_manager_name = "everywhere"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from controlpanel.base import database, live
@@ -16,6 +17,7 @@ from controlpanel.containers.models import Container
 from controlpanel.hosts import queries as hosts
 from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import check_place, sight
 from engine.errors import InvalidArgument, NotFound
 from engine.model import codec
 from engine.model.container import ContainerSpec, ContainerState, Status
@@ -147,23 +149,38 @@ _removed_order: deque[str] = deque()
 
 
 async def containers(actor: Actor) -> list[ContainerView]:
-    """The tenant's, newest first."""
+    """The tenant's that the actor knows of, newest first."""
+    found, sees = await everything(actor), sight(actor, "container")
+    return found if sees is None else [view for view in found if sees(view.project)]
+
+
+async def everything(actor: Actor) -> list[ContainerView]:
+    """All of the tenant's, whoever asks: for what a decision rests on (is this network in use?), never for an answer."""
     shelf = await _shelf(actor.tenant_number)
     return sorted(shelf.by_id.values(), key=lambda view: view.created_at_ns, reverse=True)
 
 
 async def container(actor: Actor, name: str) -> ContainerView:
-    """By id, name (with or without slash) or unique start of an id, as moby looks it up. NotFound for another tenant's."""
+    """By id, name (with or without slash) or unique start of an id, as moby looks it up. NotFound for another tenant's and for what the
+    actor does not know of; PermissionDenied where what the request tries does not hold."""
     shelf = await _shelf(actor.tenant_number)
-    return find(shelf, name)
+    return _for(actor, find(shelf, name, sight(actor, "container")))
 
 
-def find(shelf: _Shelf, name: str) -> ContainerView:
-    if view := shelf.by_id.get(name):
+def _for(actor: Actor, view: ContainerView) -> ContainerView:
+    if not actor.is_plain:
+        check_place(actor, view.project)
+    return view
+
+
+def find(shelf: _Shelf, name: str, sees: Callable[[str], bool] | None = None) -> ContainerView:
+    """``sees``: whether of a project; None: of all."""
+    view = shelf.by_id.get(name) or shelf.by_id.get(shelf.by_name.get(name.removeprefix("/"), ""))
+    if view is not None and (sees is None or sees(view.project)):
         return view
-    if container_id := shelf.by_name.get(name.removeprefix("/")):
-        return shelf.by_id[container_id]
     matches = [view for container_id, view in shelf.by_id.items() if container_id.startswith(name)] if name else []
+    if sees is not None:
+        matches = [view for view in matches if sees(view.project)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -182,8 +199,7 @@ async def wait(actor: Actor, name: str, condition: str = NOT_RUNNING) -> asyncio
     """
     if condition not in (*CONDITIONS, RESTARTED):
         raise InvalidArgument(f'invalid condition: "{condition}"')
-    shelf = await _shelf(actor.tenant_number)
-    view = find(shelf, name)
+    view = await container(actor, name)
     waiter = _Waiter(condition, view)
     if waiter.is_met_by(view):
         waiter.future.set_result(view.state)

@@ -16,7 +16,7 @@ from controlpanel.containers.projection import ContainerView
 from controlpanel.events import log as events
 from controlpanel.hosts.streams import open_stream
 from controlpanel.tenants.actor import Actor
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import may, require
 from engine.errors import EngineError, FailedPrecondition
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def prune(actor: Actor, test: Callable[[ContainerView], bool] = lambda _vi
     _under_way.add(number)
     try:
         ids, size = [], 0
-        for view in await prunable(actor, test):
+        for view in await prunable(actor, lambda view: may(actor, "container.prune", view.project) and test(view)):
             try:
                 freed = await _size(view)
                 await services.remove_container(actor, view.id)

@@ -93,6 +93,7 @@ async def _networks(actor: Actor, words: list[str]) -> dict[str, NetworkView]:
                 network = networks.find(views, word)
             except NotFound as error:
                 raise InvalidArgument(error.message) from None
+            networks.check_use(actor, network)
             found[word] = network if network.user_defined else BUILTIN[network.name]
     return found
 

@@ -78,13 +78,17 @@ def new(
 def delete(row: Container) -> None:
     statements.delete(row)
     projects.left(row.tenant_id, row.project_id)
-    live.on_commit({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "removed": True})
+    live.on_commit({"kind": "container", "tenant": row.tenant_id, "id": row.engine_id, "project": _project(row), "removed": True})
 
 
 def event(row: Container, action: str, *, time_ns: int = 0, **attributes: str) -> None:
     """Docker's container event: labels, image and name are always attributes."""
     words = {**(row.docker_config.get("Labels") or {}), "image": row.image, "name": row.name, **attributes}
-    log.write(row.tenant_id, "container", action, row.engine_id, words, time_ns=time_ns)
+    log.write(row.tenant_id, "container", action, row.engine_id, words, project=_project(row), time_ns=time_ns)
+
+
+def _project(row: Container) -> str:
+    return projects.name_of(row.docker_config.get("Labels") or {})
 
 
 def network_events(row: Container, state: ContainerState, action: str, *, time_ns: int) -> None:
@@ -103,7 +107,8 @@ def network_event(row: Container, number: str, action: str, *, time_ns: int = 0)
         number, driver = network_id(row.spec["tenant"], name), DRIVERS[name]
     else:
         name, driver = row.network_names.get(number, number[:12]), DRIVERS[BRIDGE]
-    log.write(row.tenant_id, "network", action, number, {"container": row.engine_id, "name": name, "type": driver}, time_ns=time_ns)
+    words = {"container": row.engine_id, "name": name, "type": driver}
+    log.write(row.tenant_id, "network", action, number, words, project=_project(row), time_ns=time_ns)
 
 
 def volume_events(row: Container, action: str, *, time_ns: int) -> None:
@@ -114,7 +119,7 @@ def volume_events(row: Container, action: str, *, time_ns: int) -> None:
             if action == "mount":
                 rw = "false" if mount["read_only"] else "true"
                 words |= {"destination": mount["target"], "propagation": mount["propagation"], "read/write": rw}
-            log.write(row.tenant_id, "volume", action, mount["source"], words, time_ns=time_ns)
+            log.write(row.tenant_id, "volume", action, mount["source"], words, project=_project(row), time_ns=time_ns)
 
 
 def observe(row: Container, state: ContainerState) -> ContainerView | None:

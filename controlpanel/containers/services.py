@@ -17,7 +17,7 @@ from typing import Any, Final
 from django.db import IntegrityError
 
 from controlpanel.base import database, statements
-from controlpanel.containers import admission, names, projection, recovery, references, request, rows
+from controlpanel.containers import admission, belonging, names, projection, recovery, references, request, rows
 from controlpanel.containers.acts import begin, named, row_of, tenant_of
 from controlpanel.containers.fields import text
 from controlpanel.containers.models import Container, Desired
@@ -27,6 +27,7 @@ from controlpanel.hosts import machine, operations, queries
 from controlpanel.hosts import tenants as host_tenants
 from controlpanel.hosts.models import Host, Operation
 from controlpanel.images import projection as images
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.permissions import require
@@ -82,6 +83,7 @@ async def create_container(actor: Actor, body: dict[str, Any], *, name: str = ""
         machine=machine.here(),
         references=named,
     )
+    require(actor, "container.create", projects.name_of(asked.spec.labels))
     operation = await _named_and_begun(actor, tenant, asked)
     view = await operations.ask(operation) or await container(actor, asked.spec.id)
     return Created(view, asked.warnings)
@@ -96,11 +98,11 @@ async def _named_and_begun(actor: Actor, tenant: Tenant, asked: request.Asked) -
         except IntegrityError:
             if asked.spec.name:
                 break
-    raise await database.read(_name_taken, tenant, name)
+    raise await database.read(_name_taken, actor, name)
 
 
 def _begin_create(actor: Actor, tenant: Tenant, asked: request.Asked, name: str) -> Operation:
-    admitted = admission.admit_create(tenant, permitted(tenant, asked.spec))
+    admitted = admission.admit_create(tenant, permitted(tenant, belonging.volumes_of(actor, asked.spec)))
     spec = dataclasses.replace(admitted.spec, name=name)
     row = _new_row(tenant, queries.local_host(), asked, spec, admitted.project_id)
     statements.insert(row)
@@ -127,8 +129,9 @@ def _new_row(tenant: Tenant, host: Host, asked: request.Asked, spec: ContainerSp
     )
 
 
-def _name_taken(tenant: Tenant, name: str) -> AlreadyExists:
-    holder = Container.everywhere.filter(tenant=tenant, name=name).values_list("engine_id", flat=True).first() or ""
+def _name_taken(actor: Actor, name: str) -> AlreadyExists:
+    """By whom is said to who knows of that one: names are the tenant's, whatever project has them."""
+    holder = Container.objects.for_actor(actor).filter(name=name).values_list("engine_id", flat=True).first() or ""
     return AlreadyExists(
         f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
         "You have to remove (or rename) that container to be able to reuse that name.",
@@ -296,7 +299,7 @@ async def rename_container(actor: Actor, name: str, new_name: str) -> None:
     try:
         operation = await database.run(_begin_rename, actor, view.id, new_name)
     except IntegrityError:
-        raise await database.read(_name_taken, tenant_of(actor), new_name) from None
+        raise await database.read(_name_taken, actor, new_name) from None
     await operations.ask(operation)
 
 

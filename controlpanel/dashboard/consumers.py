@@ -11,7 +11,7 @@
                        {"kind": "log", "tty": bool} before the log's first bytes · {"kind": "log-end"}
                        {"kind": "changed", "what": kind} · {"kind": "error", "message"}
 
-Every request is checked again here: the page that opened the socket proves nothing. Who is a member no more is shown out, and so is
+Every request is checked again here: the page that opened the socket proves nothing. Who may less than before is shown out, and so is
 whose session was ended.
 """
 
@@ -37,7 +37,7 @@ from controlpanel.metrics.sample import Sample
 from controlpanel.tenants import impersonation
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.pages import Permissions
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import loses, may, require
 from engine.errors import EngineError
 
 NO_TENANT: Final = 4404
@@ -154,8 +154,13 @@ class PageConsumer(AsyncWebsocketConsumer):
                 if not await still_logged_in(self.scope, message):
                     await self._show_out(NO_LOGIN)
                     return
-                if message["kind"] in ("access", "tenant", "gap") and not await self._admit():
-                    return
+                if message["kind"] in ("access", "tenant", "gap"):
+                    before = self.actor
+                    if not await self._admit():
+                        return
+                    if loses(before, self.actor):  # the page reloads, and is what it may be now
+                        await self._show_out()
+                        return
                 if message["kind"] in ("host", "gap"):
                     await self._say(kind="lost")
 
@@ -175,7 +180,8 @@ class PageConsumer(AsyncWebsocketConsumer):
                 try:
                     view = await projection.container(self.actor, message["id"])
                 except EngineError:
-                    await self._say(kind="gone", id=message["id"])
+                    if may(self.actor, "container.view", message.get("project", "")):  # others were never there
+                        await self._say(kind="gone", id=message["id"])
                     continue
                 words = {} if only else {"html": self._render(view)}
                 await self._say(kind="row", id=view.id, state=view.status.value, **words)

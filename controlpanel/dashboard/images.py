@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ async def listing(request: HttpRequest, actor: Actor) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     everything = await projection.images(actor)
     views = [view for view in everything if not query or _matches(view, query)]
-    used, shared, own = await _users(actor), usage.shared(everything), await _own(actor)
+    used, shared, own = _users(await containers.containers(actor)), usage.shared(everything), await _own(actor)
     context = {
         "nav": "images",
         "query": query,
@@ -48,7 +48,7 @@ async def listing(request: HttpRequest, actor: Actor) -> HttpResponse:
 async def one(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
     view = await projection.image(actor, name)
     everything, own = await projection.images(actor), await _own(actor)
-    used = await _users(actor)
+    used = _users(await containers.containers(actor))
     row = _row(view, own, used.get(view.id, []), usage.shared(everything).get(view.id, 0))
     config = view.record.config
     saved = name if name in view.refs else next(iter(view.refs), row["short_id"])
@@ -87,10 +87,10 @@ def _matches(view: ImageView, query: str) -> bool:
     return query.lower() in " ".join(view.refs).lower() or view.id.removeprefix("sha256:").startswith(query.removeprefix("sha256:"))
 
 
-async def _users(actor: Actor) -> Mapping[str, list[ContainerView]]:
+def _users(views: Iterable[ContainerView]) -> Mapping[str, list[ContainerView]]:
     """Containers by the id of their image."""
     found: dict[str, list[ContainerView]] = {}
-    for view in await containers.containers(actor):
+    for view in views:
         found.setdefault(view.image_id, []).append(view)
     return found
 
@@ -159,7 +159,7 @@ async def prune(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Shows what would go; a POST takes it away."""
     assert actor.tenant is not None
     named = (request.POST if request.method == "POST" else request.GET).get("all") == "1"
-    users = await _users(actor)
+    users = _users(await containers.everything(actor))
     if request.method == "POST":
         kept = set(request.POST.getlist("id"))  # what was shown: an image that came meanwhile stays
         deed = pruning.prune(actor, users, named=named, test=lambda view: view.id in kept)

@@ -25,7 +25,7 @@ from controlpanel.execs import services
 from controlpanel.tenants import impersonation, refusals
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.pages import page
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import loses, require
 from engine.errors import EngineError, InvalidArgument
 from engine.model.execution import ExecSpec
 
@@ -125,8 +125,13 @@ class TerminalConsumer(AsyncWebsocketConsumer):
                 if not await still_logged_in(self.scope, message):
                     await self._show_out(NO_LOGIN)
                     return
-                if message["kind"] != LOGOUT and not await self._admit():
-                    return
+                if message["kind"] != LOGOUT:
+                    before = self.actor
+                    if not await self._admit():
+                        return
+                    if loses(before, self.actor):
+                        await self._show_out(NO_TENANT)
+                        return
 
     async def _say(self, **message: Any) -> None:
         await self.send(text_data=orjson.dumps(message).decode())

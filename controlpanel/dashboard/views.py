@@ -24,7 +24,7 @@ from controlpanel.dockerapi.inspect import document
 from controlpanel.hosts import ceilings, log_use
 from controlpanel.hosts.models import Operation
 from controlpanel.metrics import traffic
-from controlpanel.tenants import projects, queries
+from controlpanel.tenants import projects, queries, roles
 from controlpanel.tenants.actor import Actor, Role
 from controlpanel.tenants.models import Membership, Project
 from controlpanel.tenants.pages import LAST_TENANT, page, show, tenant_path
@@ -64,15 +64,15 @@ async def speak(request: HttpRequest) -> HttpResponseBase:
 @page("tenant.view")
 async def overview(request: HttpRequest, actor: Actor) -> HttpResponse:
     assert actor.tenant is not None
-    views = await projection.containers(actor)
+    views, whole = await projection.containers(actor), may(actor, "usage.view")
     rows = [presentation.row(view) for view in views]
     context = {
         "nav": "overview",
-        "meters": quotas.meters(await log_use.with_logs(actor.tenant)),
+        "meters": quotas.meters(await log_use.with_logs(actor.tenant)) if whole else [],
         "attention": [row for row in rows if row.tone in ("red", "yellow")][:ATTENTION_SHOWN],
         "endpoint_command": f"export DOCKER_HOST={actor.tenant.endpoint}",
         "operations": await database.read(_operations, actor, OPERATIONS_SHOWN),
-        "traffic": (await database.read(traffic.of_tenant, actor))[:MONTHS_SHOWN],
+        "traffic": (await database.read(traffic.of_tenant, actor))[:MONTHS_SHOWN] if whole else [],
         "rates": [spelled(actor.tenant.bandwidth_in), spelled(actor.tenant.bandwidth_out)],
         **listing(views, request.GET),
     }
@@ -114,13 +114,15 @@ def settings_path(actor: Actor) -> str:
 async def show_settings(request: HttpRequest, actor: Actor, *, secret: str = "", refusal: EngineError | None = None) -> HttpResponse:
     """``secret``: of the token that was made just now. ``refusal``: why none was."""
     assert actor.tenant is not None
-    shown = {"secret": secret, "refusal": refusal, "roles": Membership.ROLES, "tls": dj_settings.TLS_PORT}
+    shown = {"secret": secret, "refusal": refusal, "tls": dj_settings.TLS_PORT}
     context = {
         "nav": "settings",
         **shown,
-        "quotas": quotas.table(await log_use.with_logs(actor.tenant)),
+        "quotas": quotas.table(await log_use.with_logs(actor.tenant)) if may(actor, "usage.view") else [],
         "policy": policy.table(actor.tenant.policy, await ceilings.of_tenant(actor.tenant)),
-        "projects": await database.read(lambda: [_project(each) for each in projects.projects(actor)]),
+        "projects": await database.read(lambda: [_project(each) for each in projects.projects(actor)])
+        if may(actor, "project.view")
+        else [],
         **await database.read(_secrets, actor),
     }
     status = http_status(refusal) if refusal else 200
@@ -132,20 +134,26 @@ def _project(project: Project) -> dict[str, Any]:
 
 
 def _secrets(actor: Actor) -> dict[str, Any]:
+    own = [(role.name, role.name) for role in roles.roles(actor) if not role.built_in] if may(actor, "role.view") else []
     return {
+        "roles": [*Membership.ROLES, *own],
         "tokens": [_key(row) for row in queries.tokens_of(actor)] if may(actor, "token.view") else [],
         "certificates": [_key(row) for row in queries.certificates_of(actor)] if may(actor, "certificate.view") else [],
     }
 
 
 def _key(row: Token | Certificate) -> dict[str, Any]:
-    names = ("pk", "prefix", "name", "verbs", "expires_at", "is_expired", "last_used_at", "last_used_from")
+    names = ("pk", "prefix", "name", "project", "verbs", "expires_at", "is_expired", "last_used_at", "last_used_from")
     role = dict(Membership.ROLES).get(row.role, row.role)
     return {**{name: getattr(row, name) for name in names}, "role_words": role, "owner": row.user.username if row.user else ""}
 
 
 def _operations(actor: Actor, count: int) -> list[dict[str, Any]]:
-    return [_shown(operation) for operation in Operation.objects.for_actor(actor).order_by("-created_at")[:count]]
+    """Who does not see the whole tenant sees what he began."""
+    found = Operation.objects.for_actor(actor).order_by("-created_at")
+    if not may(actor, "usage.view"):
+        found = found.filter(actor=actor.label[:200])
+    return [_shown(operation) for operation in found[:count]]
 
 
 def _shown(operation: Operation) -> dict[str, Any]:

@@ -39,7 +39,7 @@ async def stream(exchange: Exchange) -> None:
     given = {name: values for name, values in asked.items() if name in _FILTERS}  # moby ignores other words here, and only here
     await exchange.begin()
     with live.subscribe(actor.tenant_number, "event") as news:  # before reading what is kept: nothing falls between
-        told = Told(exchange.write_json, given)
+        told = Told(exchange.write_json, given, log.sight(actor))
         if since_ns or until_ns:
             await told.tell_rows(await database.read(log.read, actor.tenant_number, since_ns=since_ns, until_ns=until_ns))
         wait_s = (until_ns - time.time_ns()) / 1e9 if until_ns else None
@@ -67,29 +67,31 @@ async def follow(tenant_id: int, news: live.Subscription, told: Told) -> None:
         if news.lost != lost:
             lost = news.lost
             await told.tell_rows(await database.read(log.read, tenant_id, after=told.last - _OVERLAP))
-        await told.tell(message["id"], message["event"])
+        await told.tell(message["id"], message["event"], message.get("project", ""))
 
 
 class Told:
-    """What one client has been told: each event once, whether it came from the rows or from the feed."""
+    """What one client has been told: each event once, whether it came from the rows or from the feed. ``hears``: as of log.sight."""
 
-    def __init__(self, tell: Callable[[Event], Awaitable[None]], given: words.Filters) -> None:
-        self._tell, self._given = tell, given
+    def __init__(
+        self, tell: Callable[[Event], Awaitable[None]], given: words.Filters, hears: Callable[[str, str], bool] | None = None
+    ) -> None:
+        self._tell, self._given, self._hears = tell, given, hears
         self._ids: dict[int, None] = {}
         self.last = 0
 
     async def tell_rows(self, rows: Sequence[StoredEvent]) -> None:
         for row in rows:
-            await self.tell(row.pk, row.to_docker())
+            await self.tell(row.pk, row.to_docker(), row.project)
 
-    async def tell(self, number: int, event: Event) -> None:
+    async def tell(self, number: int, event: Event, project: str = "") -> None:
         if number in self._ids:
             return
         self._ids[number] = None
         self.last = max(self.last, number)
         if len(self._ids) > _REMEMBERED:
             del self._ids[next(iter(self._ids))]
-        if matches(event, self._given):
+        if (self._hears is None or self._hears(event["Type"], project)) and matches(event, self._given):
             await self._tell(event)
 
 

@@ -123,7 +123,7 @@ async def prune(exchange: Exchange) -> None:
     given = words.filters(exchange.text("filters"), _PRUNE_FILTERS)
     named = not words.one_boolean(given, "dangling", True)
     test = prunable(given, time.time_ns())
-    used = {view.image_id for view in await containers.containers(exchange.actor)}
+    used = {view.image_id for view in await containers.everything(exchange.actor)}
     done = await pruning.prune(exchange.actor, used, named=named, test=test)
     await exchange.reply_json({"ImagesDeleted": _removed(done.untagged, done.deleted) or None, "SpaceReclaimed": done.bytes})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from controlpanel.containers.volumes import users
+from controlpanel.containers.volumes import all_users, users
 from controlpanel.dockerapi import schema, words
 from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.hosts.streams import open_stream
@@ -74,7 +74,7 @@ async def prune(exchange: Exchange) -> None:
 
 async def unused(actor: Actor, *, named: bool, labels: Sequence[str] = (), without: Sequence[str] = ()) -> list[VolumeSpec]:
     """What a prune takes: those that nobody mounts; with ``named`` also those that have a name."""
-    used = await users(actor)
+    used = await all_users(actor)
     return [
         spec
         for spec in await projection.volumes(actor)
@@ -120,7 +120,7 @@ async def _test(actor: Actor, given: words.Filters) -> Callable[[VolumeSpec], bo
         if len(name) > 255:
             raise InvalidArgument("invalid filter 'name'")
     dangling = given.get("dangling")
-    used = await users(actor) if dangling else {}
+    used = await all_users(actor) if dangling else {}
     wants_dangling = words.one_boolean(given, "dangling", True)
     names, drivers, labels = given.get("name") or [], given.get("driver") or [], given.get("label") or []
 

@@ -18,6 +18,7 @@ class Event(models.Model):
     action = models.TextField()  # start, die, exec_create: sh -c …
     actor_id = models.CharField(max_length=400)  # container id, image id or name
     attributes = models.JSONField(default=dict)
+    project = models.CharField(max_length=63, blank=True, default="")  # of what it is about
 
     everywhere: models.Manager[Any] = models.Manager()
     objects = TenantQuerySet["Event"]()

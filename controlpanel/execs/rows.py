@@ -10,6 +10,7 @@ from controlpanel.containers.models import Container
 from controlpanel.events import log
 from controlpanel.execs.models import Exec
 from controlpanel.execs.projection import ExecView, view_of
+from controlpanel.tenants import projects
 from engine.model.container import Status
 from engine.model.execution import ExecSpec, ExecState
 
@@ -27,7 +28,8 @@ def event(container: Container, action: str, exec_id: str, *, time_ns: int = 0, 
     """Of the container, with the exec's id among the attributes."""
     labels = container.docker_config.get("Labels") or {}
     words = {**labels, "execID": exec_id, "image": container.image, "name": container.name, **attributes}
-    log.write(container.tenant_id, "container", action, container.engine_id, words, time_ns=time_ns)
+    project = projects.name_of(labels)
+    log.write(container.tenant_id, "container", action, container.engine_id, words, project=project, time_ns=time_ns)
 
 
 def command(spec: ExecSpec) -> str:

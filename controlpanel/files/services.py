@@ -223,8 +223,8 @@ async def commit(
     pause: bool = True,
 ) -> str:
     """The new image's id. ``config``: Docker's, instead of the container's own."""
-    require(actor, "container.commit")
     require(actor, "image.load")
+    require(actor, "container.commit")
     if ref and Reference.parse(ref).digest:
         raise errors.InvalidArgument("refusing to create a tag with a digest reference")
     view = await projection.container(actor, name)

@@ -60,7 +60,7 @@ def tidy() -> None:
 
 def of_tenant(actor: Actor) -> list[Month]:
     """Newest first; this month is always there."""
-    require(actor, "tenant.view")
+    require(actor, "usage.view")
     return _months(TenantTraffic.objects.for_actor(actor))
 
 

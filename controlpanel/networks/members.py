@@ -40,9 +40,18 @@ def endpoint_id(container_id: str, network_id: str) -> str:
 
 
 async def of(actor: Actor, network: NetworkView) -> list[Member]:
-    """By name."""
+    """Those that the actor knows of, by name."""
+    return _members(await containers.containers(actor), network)
+
+
+async def all_of(actor: Actor, network: NetworkView) -> list[Member]:
+    """Whoever asks, for what a decision rests on."""
+    return _members(await containers.everything(actor), network)
+
+
+def _members(views: list[ContainerView], network: NetworkView) -> list[Member]:
     found = []
-    for view in await containers.containers(actor):
+    for view in views:
         endpoint = in_network(view, network)
         if endpoint is not None and view.state.has_process:
             found.append(Member(view, endpoint, endpoint_id(view.id, network.id)))
@@ -59,5 +68,5 @@ def in_network(view: ContainerView, network: NetworkView) -> EndpointState | Non
 
 async def used(actor: Actor) -> set[str]:
     """Ids of the networks that running containers are in; "" is the default bridge."""
-    running = [view for view in await containers.containers(actor) if view.state.has_process]
+    running = [view for view in await containers.everything(actor) if view.state.has_process]
     return {endpoint.spec.network_id for view in running for endpoint in endpoints.current(view.spec, view.state)}

@@ -46,7 +46,7 @@ class Network(models.Model):
     created_ns = models.BigIntegerField()
 
     everywhere: models.Manager[Any] = models.Manager()
-    objects = TenantQuerySet["Network"]()
+    objects = TenantQuerySet["Network"](view="network.view")
 
     class Meta:
         base_manager_name = "everywhere"

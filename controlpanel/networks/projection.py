@@ -12,8 +12,10 @@ from typing import Any
 from controlpanel.base import database, live
 from controlpanel.networks.builtin import BRIDGE, DRIVERS, HOST, network_id
 from controlpanel.networks.models import Network
+from controlpanel.tenants import attempts, projects
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
+from controlpanel.tenants.permissions import check_place, sight
 from engine.errors import InvalidArgument, NotFound
 from engine.model import codec
 from engine.model.network import Pool
@@ -43,20 +45,35 @@ class NetworkView:
     labels: dict[str, str] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
 
+    @property
+    def project(self) -> str:
+        """Its name, "" for none."""
+        return projects.name_of(self.labels)
+
 
 _shelves: dict[int, list[NetworkView]] = {}
 _generation: dict[int, int] = {}
 
 
 async def networks(actor: Actor) -> list[NetworkView]:
-    """The tenant's: those that it made, newest first, then what it has without."""
+    """The tenant's that the actor knows of: those that it made, newest first, then what it has without, which every member uses."""
     assert actor.tenant is not None
-    return [*await _made(actor.tenant_number), *builtin(actor.tenant)]
+    made, sees = await _made(actor.tenant_number), sight(actor, "network")
+    return [*(made if sees is None else [view for view in made if sees(view.project)]), *builtin(actor.tenant)]
 
 
 async def network(actor: Actor, name: str) -> NetworkView:
-    """By id, name or unique start of an id, as moby looks it up. NotFound for another tenant's."""
-    return find(await networks(actor), name)
+    """By id, name or unique start of an id, as moby looks it up. NotFound for another tenant's and what the actor does not know of;
+    PermissionDenied where what the request tries does not hold."""
+    view = find(await networks(actor), name)
+    check_use(actor, view)
+    return view
+
+
+def check_use(actor: Actor, view: NetworkView) -> None:
+    """What every tenant has belongs to no project: any container may be in it, and only who acts in the whole tenant changes it."""
+    if not actor.is_plain and (view.user_defined or attempts.verb() not in ("network.connect", "container.create")):
+        check_place(actor, view.project)
 
 
 def find(views: list[NetworkView], name: str) -> NetworkView:

@@ -43,7 +43,8 @@ def tell(row: Network) -> None:
 
 def event(row: Network, action: str, *, time_ns: int = 0, **attributes: str) -> None:
     """Docker's network event: name and type are always attributes."""
-    log.write(row.tenant_id, "network", action, row.network_id, {**attributes, "name": row.name, "type": row.driver}, time_ns=time_ns)
+    words, project = {**attributes, "name": row.name, "type": row.driver}, projects.name_of(row.labels)
+    log.write(row.tenant_id, "network", action, row.network_id, words, project=project, time_ns=time_ns)
 
 
 def restore(tenant_id: int, spec: NetworkSpec) -> bool:

@@ -27,7 +27,7 @@ from controlpanel.networks.projection import NetworkView, network, networks
 from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import may, require
 from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import NETWORKS
 from engine.errors import AlreadyExists, EngineError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
@@ -47,6 +47,7 @@ async def create_network(actor: Actor, body: creation.Object) -> NetworkView:
     """``body`` is Docker's CreateRequest."""
     require(actor, "network.create")
     tenant, asked = tenant_of(actor), creation.read(body)
+    require(actor, "network.create", projects.name_of(asked.labels))
     await host_tenants.ensure(tenant)
     try:
         operation = await database.run(_begin_create, actor, tenant, asked)
@@ -112,8 +113,8 @@ async def remove_network(actor: Actor, name: str) -> None:
     """Containers that do not run may name it; they cannot be started any more then."""
     require(actor, "network.remove")
     view = await _removable(actor, name)
-    if active := await members.of(actor, view):
-        ends = " ".join(f'name:"{member.name}" id:"{member.endpoint_id[:12]}"' for member in active)
+    if await members.all_of(actor, view):
+        ends = " ".join(f'name:"{member.name}" id:"{member.endpoint_id[:12]}"' for member in await members.of(actor, view))
         raise PermissionDenied(f"error while removing network: network {view.name} has active endpoints ({ends})", rule="network.in_use")
     await _remove(actor, view)
 
@@ -173,7 +174,7 @@ async def prune_networks(actor: Actor, test: Callable[[NetworkView], bool] = lam
         raise FailedPrecondition("a prune operation is already running")
     _pruning.add(number)
     try:
-        for view in await prunable(actor, test):
+        for view in await prunable(actor, lambda view: may(actor, "network.prune", view.project) and test(view)):
             try:
                 await _remove(actor, view)
             except EngineError as error:

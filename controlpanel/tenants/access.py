@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.base import database, live
-from controlpanel.tenants.actor import Actor, Door, Role
+from controlpanel.tenants import held
+from controlpanel.tenants.actor import Actor, Door, Held, Role
 from controlpanel.tenants.models import Membership, Tenant
 from controlpanel.tenants.queries import check_open, no_such_tenant, tenant_named
 from engine.errors import PermissionDenied, Unauthenticated
@@ -118,29 +119,46 @@ def _from_certificate(digest: str, *, address: str) -> Actor:
 
 
 def _from_credential(row: Token | Certificate, door: Door, name: str, address: str, refusal: Unauthenticated) -> Actor:
-    """A user's ends with the account and the membership, and follows when the user was given a lesser role."""
+    """A user's ends with the account and the membership, and follows when the user may less than it was made for."""
     check_open(row.tenant)
-    role = Role(row.role)
+    holding = _robot(row)
     if row.user is not None:
         found = Membership.everywhere.filter(user=row.user, user__is_active=True, tenant=row.tenant).first()
         if found is None:
             raise refusal
-        order = list(Role)  # from most to least
-        role = order[max(order.index(role), order.index(Role(found.role)))]
+        holding = _follows(row, held.of_member(found))
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > TOUCH_EACH:
         type(row).objects.filter(pk=row.pk).update(last_used_at=now, last_used_from=address)
     return Actor(
         door=door,
         tenant=row.tenant,
-        role=role,
+        role=holding.role,
+        held=holding.held,
         user=row.user,
         address=address,
         name=name,
         verbs=frozenset(row.verbs) if row.verbs else None,
+        project=row.project,
         credential=(type(row).__name__.lower(), row.digest),
         ends_at=row.expires_at,
     )
+
+
+def _robot(row: Token | Certificate) -> held.Holding:
+    """What a key of no user's holds: the role that it was made for."""
+    if row.role in set(Role):
+        return held.Holding(Role(row.role), ())
+    verbs = held.verbs_of(row.tenant_id, [row.role])[row.role]
+    return held.Holding(None, (Held(role=row.role, verbs=verbs),))
+
+
+def _follows(row: Token | Certificate, owner: held.Holding) -> held.Holding:
+    """What its owner holds, as far as the key's role may that. The five may the less the later they come, so of two the later one holds."""
+    if row.role in set(Role) and owner.role is not None and not owner.held:
+        order = list(Role)
+        return held.Holding(order[max(order.index(Role(row.role)), order.index(owner.role))], ())
+    return held.Holding(None, owner.within(held.verbs_of(row.tenant_id, [row.role])[row.role]))
 
 
 def _from_uid(tenant_name: str, uid: str, *, address: str) -> Actor:
@@ -156,7 +174,8 @@ def _from_uid(tenant_name: str, uid: str, *, address: str) -> Actor:
             f"./manage.py user create NAME --uid {uid} and ./manage.py member add {tenant_name} NAME --role developer",
             rule="member",
         )
-    return Actor(door=Door.SOCKET, tenant=tenant, role=Role(found.role), user=found.user, address=address, credential=credential)
+    role, grants = held.of_member(found)
+    return Actor(door=Door.SOCKET, tenant=tenant, role=role, held=grants, user=found.user, address=address, credential=credential)
 
 
 def _from_user(tenant_name: str, number: str, door: str, *, address: str) -> Actor:
@@ -165,10 +184,12 @@ def _from_user(tenant_name: str, number: str, door: str, *, address: str) -> Act
     if found is None:
         raise no_such_tenant(tenant_name)
     check_open(found.tenant)
+    role, grants = held.of_member(found)
     return Actor(
         door=Door(door),
         tenant=found.tenant,
-        role=Role(found.role),
+        role=role,
+        held=grants,
         user=found.user,
         operator=found.user.is_superuser,
         address=address,

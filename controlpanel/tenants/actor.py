@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """Of a member or token. What each may do stands in permissions.py alone."""
+    """The five that every tenant has. What each may do stands in verbs.py alone."""
 
     OWNER = "owner"
     ADMIN = "admin"
@@ -34,18 +34,33 @@ class Door(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A role as somebody has it: one of the five or the tenant's own, himself or through a group, in the tenant or in one project."""
+
+    role: str
+    verbs: frozenset[str]
+    project: str = ""  # "" = in the whole tenant
+    group: str = ""  # "" = granted to the member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """``tenant`` is None for acts on the platform; ``operator`` may act on the platform and its tenants' existence."""
+    """``tenant`` is None for acts on the platform; ``operator`` may act on the platform and its tenants' existence.
+
+    What one may do is the union of ``role`` and ``held``; a key takes away from that, by ``verbs`` and ``project``.
+    """
 
     door: Door
     tenant: Tenant | None = None
-    role: Role | None = None
+    role: Role | None = None  # in the whole tenant, one of the five
+    held: tuple[Held, ...] = ()  # and whatever else was granted
     user: User | None = None
     operator: bool = False
     address: str = ""  # of the client, as text; "uid 1000" on a socket
     name: str = ""  # shown when there is no user: "root", "token slw_Ab3d…"
     behind: User | None = None  # the operator who acts as ``user`` (tenants.impersonation)
-    verbs: frozenset[str] | None = None  # these alone, of what the role may; None: all of it
+    verbs: frozenset[str] | None = None  # these alone, of what the roles may; None: all of it
+    project: str = ""  # in this one alone; "" = wherever the roles hold
     credential: tuple[str, ...] = ()  # what says so, for access.again: ("token", digest), ("uid", tenant, uid), …
     ends_at: datetime | None = None  # when that says so no more by itself
 
@@ -57,6 +72,11 @@ class Actor:
         if self.user is not None:
             return f"{self.user.username} ({self.name})" if self.name else self.user.username
         return self.name or self.door.value
+
+    @property
+    def is_plain(self) -> bool:
+        """One of the five roles in the whole tenant, and nothing else: of such an actor no object has to be asked whose it is."""
+        return not (self.held or self.project)
 
     @property
     def tenant_number(self) -> int:

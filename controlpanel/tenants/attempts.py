@@ -1,4 +1,5 @@
-"""What the running request tries, so that whoever tells it "no" can record the refusal.
+"""What the running request tries: so that whoever tells it "no" can record the refusal, and whoever finds an object for it can ask
+whether that may be done to this one.
 
 ``permissions.require`` notes the verb, the doors (Docker API, REST, pages, terminals) see the error pass, and neither knows the other.
 A request is a task, and an Attempt is of the context that it runs in.
@@ -24,12 +25,19 @@ class Attempt:
 
 
 _current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+_verb: ContextVar[str] = ContextVar("verb", default="")
 
 
 def begin(actor: Actor, verb: str) -> None:
     """Of what is only looked at, nobody needs to know the refusal."""
+    _verb.set(verb)
     if not verb.endswith(".view"):
         _current.set(Attempt(actor, verb))
+
+
+def verb() -> str:
+    """The last that was asked for; "" before any."""
+    return _verb.get()
 
 
 def current() -> Attempt | None:

@@ -14,8 +14,6 @@ from controlpanel.base import database
 from controlpanel.base.rest import Asked
 from controlpanel.base.units import parse_lifetime
 from controlpanel.tenants import credentials, queries
-from controlpanel.tenants.actor import Role
-from controlpanel.tenants.api import RoleName
 from controlpanel.tenants.authority import Signed, docker_context
 from controlpanel.tenants.rest import actor, member_of
 
@@ -26,7 +24,8 @@ class CredentialOut(Schema):
     id: int
     prefix: str
     name: str
-    role: RoleName
+    role: str = Field(description="One of the five, or one of the tenant's own.")
+    project: str = Field(description="In this one alone; empty: wherever the role holds.")
     verbs: list[str] = Field(description="These alone, of what the role may; empty: all of it.")
     user: str | None
     created_at: datetime
@@ -41,14 +40,16 @@ class NewTokenOut(CredentialOut):
 
 class TokenIn(Asked):
     name: str = Field("", max_length=100)
-    role: RoleName = "viewer"
+    role: str = Field("viewer", max_length=63)
+    project: str = Field("", description="In this one alone; empty: wherever the role holds.", max_length=63)
     verbs: list[str] = Field([], description="container.view, container.*, …; empty: all that the role may", max_length=200)
     expires: str = Field("", description="30d, 12h, 90m; empty: never")
 
 
 class CertificateIn(Asked):
     name: str = Field("", max_length=100)
-    role: RoleName = "developer"
+    role: str = Field("developer", max_length=63)
+    project: str = Field("", description="As of a token.", max_length=63)
     verbs: list[str] = Field([], description="As of a token.", max_length=200)
     expires: str = Field("", description="7d when empty; 90d at most: it can be renewed")
     host: str = Field(
@@ -65,7 +66,7 @@ async def list_tokens(request: HttpRequest, tenant: str) -> list[dict[str, Any]]
 @router.post("/tenants/{tenant}/tokens", response={201: NewTokenOut}, summary="Make a token; its secret is in this answer only")
 async def create_token(request: HttpRequest, tenant: str, payload: TokenIn) -> Status[dict[str, Any]]:
     who = await actor(request, tenant, "token.create", fresh=True)
-    words = {"role": Role(payload.role), "name": payload.name, "verbs": payload.verbs, "lifetime": parse_lifetime(payload.expires)}
+    words = _words(payload)
     token, secret = await database.run(lambda: credentials.create_token(who, **words))
     return Status(201, {**shown(token), "secret": secret})
 
@@ -86,7 +87,7 @@ async def list_certificates(request: HttpRequest, tenant: str) -> list[dict[str,
 @router.post("/tenants/{tenant}/certificates", summary="Make a certificate: a file for docker context import")
 async def create_certificate(request: HttpRequest, tenant: str, payload: CertificateIn) -> HttpResponse:
     who = await actor(request, tenant, "certificate.create", fresh=True)
-    words = {"role": Role(payload.role), "name": payload.name, "verbs": payload.verbs, "lifetime": parse_lifetime(payload.expires)}
+    words = _words(payload)
     return context_file(*await database.run(lambda: credentials.create_certificate(who, host=payload.host, **words)))
 
 
@@ -105,6 +106,11 @@ async def revoke_certificate(request: HttpRequest, tenant: str, certificate_id: 
     return Status(204, None)
 
 
+def _words(payload: TokenIn | CertificateIn) -> dict[str, Any]:
+    kept = {name: getattr(payload, name) for name in ("role", "project", "name", "verbs")}
+    return {**kept, "lifetime": parse_lifetime(payload.expires)}
+
+
 def context_file(row: Certificate, signed: Signed) -> HttpResponse:
     name = row.tenant.name
     response = HttpResponse(docker_context(name, signed, description=row.description), content_type="application/x-tar", status=201)
@@ -115,5 +121,5 @@ def context_file(row: Certificate, signed: Signed) -> HttpResponse:
 
 
 def shown(row: Token | Certificate) -> dict[str, Any]:
-    names = ("id", "prefix", "name", "role", "verbs", "created_at", "expires_at", "last_used_at", "last_used_from")
+    names = ("id", "prefix", "name", "role", "project", "verbs", "created_at", "expires_at", "last_used_at", "last_used_from")
     return {**{name: getattr(row, name) for name in names}, "user": row.user.username if row.user else None}

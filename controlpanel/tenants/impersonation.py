@@ -4,7 +4,7 @@
     actor   who acts in a request of such a session: the member's role, never more, and ``behind`` it the operator
     end     by the button, by the time, by a logout or by the next start: a record in the tenant's chain, and streams end
 
-What would outlast the visit (members, tokens) takes the member in person: permissions.IN_PERSON.
+What would outlast the visit (members, tokens) takes the member in person: verbs.IN_PERSON.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from django.utils import timezone
 from controlpanel.accounts.models import User
 from controlpanel.audit import services as audit
 from controlpanel.base import database
-from controlpanel.tenants import access
-from controlpanel.tenants.actor import Actor, Door, Role, system
+from controlpanel.tenants import access, held
+from controlpanel.tenants.actor import Actor, Door, system
 from controlpanel.tenants.models import Impersonation, Membership, Tenant
 from controlpanel.tenants.permissions import require
 from controlpanel.tenants.queries import no_such_tenant
@@ -103,10 +103,12 @@ def _acting(key: int, operator: int, tenant: str, address: str) -> Actor | None:
     membership = Membership.everywhere.filter(tenant=row.tenant, user=row.member).first()
     if membership is None:
         return None
+    role, grants = held.of_member(membership)
     return Actor(
         door=Door.PANEL,
         tenant=row.tenant,
-        role=Role(membership.role),
+        role=role,
+        held=grants,
         user=row.member,
         behind=row.operator,
         address=address,

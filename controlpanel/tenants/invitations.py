@@ -18,10 +18,11 @@ from controlpanel.audit import services as audit
 from controlpanel.tenants import access
 from controlpanel.tenants.actor import Actor, Door, Role
 from controlpanel.tenants.models import Invitation, Membership
-from controlpanel.tenants.permissions import may, require
+from controlpanel.tenants.permissions import check_no_more, may, require, verbs_of
 from controlpanel.tenants.queries import check_open
 from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import MEMBERS
+from controlpanel.tenants.verbs import verbs_of_role
 from engine.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, QuotaExceeded
 
 OPEN_MAX: Final = 100  # of a tenant
@@ -46,6 +47,7 @@ def invite(actor: Actor, *, role: Role, name: str = "", lifetime: timedelta | No
     assert actor.tenant is not None
     if role is Role.OWNER and actor.role is not Role.OWNER:
         raise PermissionDenied("only owners make, change or remove owners", rule="member.owner")
+    check_no_more(actor, verbs_of_role(role), f"whoever comes as {role}")
     if lifetime is None or lifetime > LONGEST:
         raise InvalidArgument("an invitation lasts 30 days at most: say 7d or 12h")
     Invitation.objects.for_actor(actor).filter(expires_at__lte=timezone.now()).delete()
@@ -90,7 +92,8 @@ def _stands(row: Invitation) -> bool:
         maker = access.member(row.invited_by, row.tenant.name)
     except EngineError:
         return False
-    return may(maker, "member.add") and (row.role != Role.OWNER or maker.role is Role.OWNER)
+    gives = verbs_of_role(Role(row.role)) <= verbs_of(maker) and (row.role != Role.OWNER or maker.role is Role.OWNER)
+    return may(maker, "member.add") and gives
 
 
 @transaction.atomic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -15,11 +15,12 @@ from controlpanel.base.rest import Asked
 from controlpanel.base.units import parse_lifetime
 from controlpanel.tenants import invitations
 from controlpanel.tenants.actor import Role
-from controlpanel.tenants.api import RoleName
 from controlpanel.tenants.models import Invitation
 from controlpanel.tenants.rest import actor
 
 router = Router()
+
+RoleName = Literal["owner", "admin", "developer", "operator", "viewer"]  # the tenant's own are granted to who is in
 
 
 class InvitationOut(Schema):

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from controlpanel.accounts.models import User
 from controlpanel.tenants.actor import Actor, Role
+from controlpanel.tenants.permissions import where
 from controlpanel.tenants.policy import Policy
 from controlpanel.tenants.policy import read as read_policy
 from engine.model.bandwidth import Bandwidth
@@ -25,20 +26,24 @@ class TenantQuerySet(Generic[M]):
     The unscoped manager is called ``everywhere``; only ingest, reconcile and services that hold a row use it.
     """
 
-    def __init__(self, *, public: bool = False) -> None:
+    def __init__(self, *, public: bool = False, view: str = "", project: str = "project__name") -> None:
         self.public = public  # rows without a tenant are everybody's to see
+        self.view = view  # of rows that may be in a project: the verb that it takes to see one; "" = they are the whole tenant's
+        self.project = project  # where such a row has the project's name
         self._model: type[M] | None = None
 
     def __set_name__(self, owner: type[M], name: str) -> None:
         self._model = owner
 
     def for_actor(self, actor: Actor) -> models.QuerySet[M]:
-        """What belongs to the tenant the actor acts in; nothing when it acts in none."""
+        """What belongs to the tenant the actor acts in, and to the projects in which it may see that; nothing when it acts in none."""
         assert self._model is not None
         rows: models.QuerySet[M] = self._model.everywhere.all()  # type: ignore[attr-defined]
         if actor.tenant is None:
             return rows.none()
         mine = Q(tenant_id=actor.tenant.pk)
+        if self.view and not actor.is_plain and (places := where(actor, self.view)) is not None:
+            mine &= Q(**{f"{self.project}__in": places})
         return rows.filter(mine | Q(tenant=None) if self.public else mine)
 
     def for_member(self, user: User) -> models.QuerySet[M]:
@@ -131,7 +136,7 @@ class Project(Quota):
     created_at = models.DateTimeField(auto_now_add=True)
 
     everywhere: models.Manager[Any] = models.Manager()
-    objects = TenantQuerySet["Project"]()
+    objects = TenantQuerySet["Project"](view="project.view", project="name")
 
     class Meta:
         base_manager_name = "everywhere"
@@ -164,8 +169,28 @@ class Impersonation(models.Model):
         return f"{self.operator} as {self.member} in {self.tenant}"
 
 
+class CustomRole(models.Model):
+    """A tenant's own role, beside the five that all have: tenants.roles."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="roles")
+    name = models.CharField(_("name"), max_length=63)
+    verbs = models.JSONField(_("verbs"), default=list)  # sorted, of verbs.VERBS
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["CustomRole"]()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="one_custom_role_per_name")]
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Membership(models.Model):
-    """A user's role in a tenant."""
+    """That a user belongs to a tenant, and in which role. Without one ("") what the user may do is what was granted (Grant)."""
 
     ROLES = [
         (Role.OWNER.value, _("owner")),
@@ -177,7 +202,7 @@ class Membership(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(_("role"), max_length=10, choices=ROLES)
+    role = models.CharField(_("role"), max_length=63, blank=True, default="")  # one of the five, or the tenant's own
     created_at = models.DateTimeField(auto_now_add=True)
 
     everywhere: models.Manager[Any] = models.Manager()
@@ -190,6 +215,65 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} {self.role} of {self.tenant}"
+
+    def get_role_display(self) -> str:
+        """One of the five in the reader's language; a tenant's own by its name."""
+        return str(dict(self.ROLES).get(self.role, self.role))
+
+
+class Group(models.Model):
+    """Members of a tenant who are granted roles together."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="groups")
+    name = models.CharField(_("name"), max_length=63)
+    members = models.ManyToManyField(Membership, related_name="groups")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["Group"]()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="one_group_per_name")]
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Grant(models.Model):
+    """A role, by its name, for a member or a group, in the whole tenant or in one project: beside the role that the member has already."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="grants")
+    role = models.CharField(_("role"), max_length=63)  # as Membership.role
+    member = models.ForeignKey(Membership, on_delete=models.CASCADE, null=True, related_name="grants")
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="grants")  # one of both
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, null=True, related_name="grants")  # None: in the whole tenant
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    everywhere: models.Manager[Any] = models.Manager()
+    objects = TenantQuerySet["Grant"]()
+
+    class Meta:
+        base_manager_name = "everywhere"
+        default_manager_name = "everywhere"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(member__isnull=False, group__isnull=True) | models.Q(member__isnull=True, group__isnull=False),
+                name="granted_to_one",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} to {self.whom} at {self.place}"
+
+    @property
+    def whom(self) -> str:
+        return f"group {self.group.name}" if self.group is not None else self.member.user.username
+
+    @property
+    def place(self) -> str:
+        return f"project {self.project.name}" if self.project is not None else f"tenant {self.tenant.name}"
 
 
 class Invitation(models.Model):

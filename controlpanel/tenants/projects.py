@@ -15,12 +15,11 @@ from django.db import transaction
 from controlpanel.audit import services as audit
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Project, Tenant
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import LABEL, require
 from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import BY_COLUMN, OF_PROJECT, PROJECTS, Use
 from engine.errors import FailedPrecondition, InvalidArgument, NotFound
 
-LABEL: Final = "com.docker.compose.project"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # compose's, in the length of a tenant's
 
 
@@ -28,6 +27,11 @@ def name_of(labels: Mapping[str, str]) -> str:
     """The project of an object with these labels; "" for none. What compose would not take as a name is a label like any other."""
     name = labels.get(LABEL, "")
     return name if _NAME.fullmatch(name) else ""
+
+
+def check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(f"invalid project name {name!r}: use 1 to 63 lower-case letters, digits, dashes and underscores")
 
 
 def number_of(tenant_id: int, labels: Mapping[str, str]) -> int | None:
@@ -38,6 +42,16 @@ def number_of(tenant_id: int, labels: Mapping[str, str]) -> int | None:
     ledger.account(tenant_id)
     number: int = Project.everywhere.get_or_create(tenant_id=tenant_id, name=name)[0].pk
     return number
+
+
+def number_for(tenant_id: int, name: str) -> int:
+    """The number of the project of that name, made when absent and the quota has room: for what is given to it before anything is in it.
+    Inside a transaction."""
+    check_name(name)
+    account = ledger.account(tenant_id, name)
+    account.admit({})
+    assert account.project_id is not None
+    return account.project_id
 
 
 def left(tenant_id: int, project_id: int | None) -> None:
@@ -85,14 +99,10 @@ def change_quota(actor: Actor, name: str, **limits: int) -> Project | None:
     """Made when absent. Each limit is within the tenant's own; 0 is none. None: without a limit and empty, it has gone."""
     require(actor, "project.quota")
     assert actor.tenant is not None
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(f"invalid project name {name!r}: use 1 to 63 lower-case letters, digits, dashes and underscores")
     tenant = Tenant.objects.get(pk=actor.tenant.pk)
     for column, value in limits.items():
         _check(tenant, column, value)
-    account = ledger.account(tenant.pk, name)
-    account.admit({})
-    found: Project = Project.everywhere.get(pk=account.project_id)
+    found: Project = Project.everywhere.get(pk=number_for(tenant.pk, name))
     for column, value in limits.items():
         setattr(found, column, value)
     found.save(update_fields=list(limits))

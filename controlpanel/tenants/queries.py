@@ -43,8 +43,9 @@ def memberships_of(user: User) -> list[Membership]:
 
 
 def members_of(actor: Actor) -> list[Membership]:
-    """Of the actor's tenant, by name."""
-    return list(Membership.objects.for_actor(actor).select_related("user").order_by("user__username"))
+    """Of the actor's tenant, by name, with what was granted beside."""
+    found = Membership.objects.for_actor(actor).select_related("user").prefetch_related("grants__project", "groups")
+    return list(found.order_by("user__username"))
 
 
 def tokens_of(actor: Actor) -> list[Token]:

@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.audit import services as audit
-from controlpanel.tenants import access, announce
+from controlpanel.tenants import access, announce, projects, roles
 from controlpanel.tenants import policy as policies
 from controlpanel.tenants.actor import Actor, Role
-from controlpanel.tenants.models import Membership, Tenant
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.models import CustomRole, Membership, Tenant
+from controlpanel.tenants.permissions import check_no_more, require
 from controlpanel.tenants.policy import Policy
 from controlpanel.tenants.queries import no_such_tenant
 from controlpanel.tenants.quota import ledger
@@ -125,37 +125,45 @@ def delete_tenant(actor: Actor, tenant: Tenant) -> None:
 
 
 @transaction.atomic
-def add_member(actor: Actor, user: User, role: Role) -> Membership:
-    """Also changes the role of someone who is a member. The tenant keeps an owner."""
+def add_member(actor: Actor, user: User, role: str) -> Membership:
+    """In one of the five roles or one of the tenant's own; also changes the role of someone who is a member. The tenant keeps an owner."""
     require(actor, "member.add")
     assert actor.tenant is not None
+    CustomRole.objects.for_actor(actor).select_for_update().filter(name=role).first()  # which nobody removes meanwhile
     _only_owners_touch_owners(actor, user, role)
-    if role is not Role.OWNER:
+    check_no_more(actor, roles.verbs_of_named(actor, role), f"{user.username} as {role}")
+    if role != Role.OWNER:
         _keep_an_owner(actor.tenant, user)
     before = _role_of(actor.tenant, user)
-    if not before:
+    if before is None:
         ledger.account(actor.tenant.pk).admit({MEMBERS: 1})
-    membership, _made = Membership.everywhere.update_or_create(tenant=actor.tenant, user=user, defaults={"role": role.value})
-    audit.record(actor, "member.add", user.username, before=before, after=role.value)
+    membership, _made = Membership.everywhere.update_or_create(tenant=actor.tenant, user=user, defaults={"role": str(role)})
+    audit.record(actor, "member.add", user.username, before=before, after=str(role))
     access.forget(actor.tenant)
     return membership
 
 
 @transaction.atomic
 def remove_member(actor: Actor, user: User) -> None:
-    """With the user's tokens and certificates for the tenant."""
+    """With what was granted to the user, and the user's tokens and certificates for the tenant."""
     require(actor, "member.remove")
     assert actor.tenant is not None
     _only_owners_touch_owners(actor, user, Role.VIEWER)
     _keep_an_owner(actor.tenant, user)
     before = _role_of(actor.tenant, user)
-    removed, _by_model = Membership.everywhere.filter(tenant=actor.tenant, user=user).delete()
-    if not removed:
+    leaving = Membership.everywhere.filter(tenant=actor.tenant, user=user).first()
+    if leaving is None:
         raise NotFound(f"No such member: {user.username}")
+    granted = list(leaving.grants.select_related("tenant", "project"))
+    leaving.delete()
+    for grant in granted:
+        projects.left(actor.tenant_number, grant.project_id)
     keys = [row.prefix for kind in (Token, Certificate) for row in kind.objects.filter(tenant=actor.tenant, user=user)]
     for kind in (Token, Certificate):
         kind.objects.filter(tenant=actor.tenant, user=user).delete()
-    audit.record(actor, "member.remove", user.username, before=before, keys=keys)
+    audit.record(
+        actor, "member.remove", user.username, before=before, keys=keys, grants=[f"{grant.role} at {grant.place}" for grant in granted]
+    )
     access.forget(actor.tenant)
 
 
@@ -164,7 +172,7 @@ def _role_of(tenant: Tenant, user: User) -> str | None:
     return role
 
 
-def _only_owners_touch_owners(actor: Actor, user: User, role: Role) -> None:
+def _only_owners_touch_owners(actor: Actor, user: User, role: str) -> None:
     current = Membership.everywhere.filter(tenant=actor.tenant, user=user).first()
     if actor.role is not Role.OWNER and Role.OWNER in {role, current.role if current else None}:
         raise PermissionDenied("only owners make, change or remove owners", rule="member.owner")

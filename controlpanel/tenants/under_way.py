@@ -23,7 +23,7 @@ from controlpanel.accounts.sessions import LOGOUT, is_alive
 from controlpanel.base import database, live
 from controlpanel.tenants import access
 from controlpanel.tenants.actor import Actor
-from controlpanel.tenants.permissions import verbs_of
+from controlpanel.tenants.permissions import loses
 from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -109,9 +109,8 @@ def _aside(work: Coroutine[Any, Any, None]) -> None:
 
 async def _look_again(credential: tuple[str, ...], actor: Actor) -> None:
     found = await _answer(lambda: access.again(actor), actor.label)
-    rights = verbs_of(found) if found is not None else frozenset()
     for request in tuple(_open.get(credential, ())):
-        if not verbs_of(request.actor) <= rights:
+        if found is None or loses(request.actor, found):
             request.cut(PATIENCE_S)
 
 

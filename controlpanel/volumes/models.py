@@ -30,7 +30,7 @@ class Volume(models.Model):
     created_ns = models.BigIntegerField()
 
     everywhere: models.Manager[Any] = models.Manager()
-    objects = TenantQuerySet["Volume"]()
+    objects = TenantQuerySet["Volume"](view="volume.view")
 
     class Meta:
         base_manager_name = "everywhere"

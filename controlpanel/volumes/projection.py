@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from controlpanel.base import database, live
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import check_place, sight
 from controlpanel.volumes.models import Volume
 from engine.errors import NotFound
 from engine.model.volume import VolumeSpec
@@ -15,15 +17,22 @@ _generation: dict[int, int] = {}
 
 
 async def volumes(actor: Actor) -> list[VolumeSpec]:
-    """By name."""
-    return sorted((await _shelf(actor)).values(), key=lambda spec: spec.name)
+    """That the actor knows of, by name."""
+    found, sees = sorted((await _shelf(actor)).values(), key=lambda spec: spec.name), sight(actor, "volume")
+    return found if sees is None else [spec for spec in found if sees(projects.name_of(spec.labels))]
 
 
 async def volume(actor: Actor, name: str) -> VolumeSpec:
-    """NotFound, with moby's sentence, also for another tenant's."""
+    """NotFound, with moby's sentence, also for another tenant's and what the actor does not know of; PermissionDenied where what the
+    request tries does not hold."""
     found = (await _shelf(actor)).get(name)
     if found is None:
         raise no_such_volume(name)
+    if not actor.is_plain:
+        project, sees = projects.name_of(found.labels), sight(actor, "volume")
+        if sees is not None and not sees(project):
+            raise no_such_volume(name)
+        check_place(actor, project)
     return found
 
 

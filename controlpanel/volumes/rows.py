@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controlpanel.base import live, statements
@@ -29,7 +29,7 @@ def put(tenant_id: int, spec: VolumeSpec) -> bool:
             setattr(row, name, value)
         row.save()
         projects.left(tenant_id, before)
-    event(tenant_id, "create", spec.name, time_ns=spec.created_ns, driver=spec.driver)
+    event(tenant_id, "create", spec.name, spec.labels, time_ns=spec.created_ns, driver=spec.driver)
     changed(tenant_id, spec.name, spec)
     return True
 
@@ -65,7 +65,7 @@ def drop(tenant_id: int, name: str, created_ns: int = 0) -> bool:
         return False
     statements.delete(row)
     projects.left(tenant_id, row.project_id)
-    event(tenant_id, "destroy", name, driver=row.driver)
+    event(tenant_id, "destroy", name, row.labels, driver=row.driver)
     changed(tenant_id, name, None)
     return True
 
@@ -76,8 +76,8 @@ def mirror(tenant_id: int, spec: VolumeSpec, *, time_ns: int) -> bool:
     return not told.exists() and put(tenant_id, spec)
 
 
-def event(tenant_id: int, action: str, name: str, *, time_ns: int = 0, **attributes: str) -> None:
-    log.write(tenant_id, "volume", action, name, attributes, time_ns=time_ns)
+def event(tenant_id: int, action: str, name: str, labels: Mapping[str, str], *, time_ns: int = 0, **attributes: str) -> None:
+    log.write(tenant_id, "volume", action, name, attributes, project=projects.name_of(labels), time_ns=time_ns)
 
 
 def changed(tenant_id: int, name: str, spec: VolumeSpec | None) -> None:

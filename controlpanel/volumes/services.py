@@ -11,12 +11,13 @@ from controlpanel.base import database
 from controlpanel.hosts import operations, queries
 from controlpanel.hosts import tenants as host_tenants
 from controlpanel.hosts.models import Operation
+from controlpanel.tenants import projects
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Tenant
-from controlpanel.tenants.permissions import require
+from controlpanel.tenants.permissions import may, require
 from controlpanel.volumes import admission, projection, rows
 from controlpanel.volumes.models import Volume
-from engine.errors import EngineError, InvalidArgument, NotFound
+from engine.errors import AlreadyExists, EngineError, InvalidArgument, NotFound
 from engine.model import codec
 from engine.model.volume import ANONYMOUS_LABEL, LOCAL, VolumeSpec, check_volume
 from workers import contract
@@ -49,6 +50,7 @@ async def create(
         anonymous=not name,
     )
     check_volume(spec)
+    require(actor, "volume.create", projects.name_of(spec.labels))
     await host_tenants.ensure(tenant)
     made: VolumeSpec | None = await operations.ask(await database.run(_begin_create, actor, tenant, spec))
     return made or await projection.volume(actor, spec.name)
@@ -67,11 +69,18 @@ async def remove(actor: Actor, name: str, *, force: bool = False) -> None:
 
 def _begin_create(actor: Actor, tenant: Tenant, spec: VolumeSpec) -> Operation:
     if Volume.everywhere.filter(tenant=tenant, name=spec.name).exists():
+        if not Volume.objects.for_actor(actor).filter(name=spec.name).exists():
+            raise name_taken(spec.name)
         return _begin(actor, "create", contract.CREATE_VOLUME, spec.name, spec)
     size, reserved = admission.admit(tenant, spec)
     if size != spec.size_bytes:
         spec = dataclasses.replace(spec, options={**spec.options, "size": str(size)})
     return _begin(actor, "create", contract.CREATE_VOLUME, spec.name, spec, reserved)
+
+
+def name_taken(name: str) -> AlreadyExists:
+    """By a volume that the actor does not know of: names are the tenant's."""
+    return AlreadyExists(f"the volume name {name} is taken: choose another one")
 
 
 def _begin(actor: Actor, verb: str, task: str, name: str, spec: VolumeSpec, reserved: operations.Reserved | None = None) -> Operation:
@@ -105,8 +114,11 @@ def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None
 
 
 async def prune(actor: Actor, names: Sequence[str]) -> Pruned:
-    """Those of ``names`` that no container mounts."""
+    """Those of ``names`` that no container mounts, as far as the actor may prune where they are."""
     require(actor, "volume.prune")
+    if not actor.is_plain:
+        mine = {spec.name for spec in await projection.volumes(actor) if may(actor, "volume.prune", projects.name_of(spec.labels))}
+        names = [name for name in names if name in mine]
     done: Pruned | None = await operations.ask(await database.run(_begin_prune, actor, list(names)))
     return done or Pruned((), 0)
 
@@ -131,7 +143,7 @@ def _pruned(operation: Operation, ok: dict[str, Any], error: EngineError | None)
     for data in ok["volumes"]:
         rows.drop(operation.tenant_id, data["name"], data["created_ns"])
     freed = int(ok["bytes"])
-    rows.event(operation.tenant_id, "prune", "", reclaimed=str(freed))
+    rows.event(operation.tenant_id, "prune", "", {}, reclaimed=str(freed))
     gone = tuple(data["name"] for data in ok["volumes"])
     operations.tell_done(operation, removed=list(gone))
     return Pruned(gone, freed)

@@ -23,7 +23,7 @@ from workers.platform.places import Places, load_env_file
 from workers.platform.say import Refusal
 
 ROOT: Final = Path(__file__).resolve().parents[2]  # a checkout, or a release
-PANEL_COMMANDS: Final = ("tenant", "project", "token", "context", "user", "member", "audit")
+PANEL_COMMANDS: Final = ("tenant", "project", "token", "context", "user", "member", "role", "group", "audit")
 
 
 def main(words: Sequence[str]) -> int:

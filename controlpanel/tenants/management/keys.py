@@ -10,13 +10,13 @@ from typing import Any
 
 from controlpanel.accounts.models import Certificate, Token
 from controlpanel.accounts.services import user_named
-from controlpanel.tenants.actor import Role
 from engine.errors import InvalidArgument, NotFound
 
 
 def add_options(parser: ArgumentParser, whose: _ActionsContainer | None = None) -> None:
     (whose or parser).add_argument("--user", metavar="USER", help="a member's: it never gives more than the member has")
-    parser.add_argument("--role", choices=[role.value for role in Role], help="the member's role, or developer, when left out")
+    parser.add_argument("--role", help="one of the tenant's (role list); the member's, or developer, when left out")
+    parser.add_argument("--project", default="", metavar="NAME", help="in this project alone")
     parser.add_argument(
         "--verbs",
         default="",
@@ -28,7 +28,8 @@ def add_options(parser: ArgumentParser, whose: _ActionsContainer | None = None) 
 def words(options: dict[str, Any]) -> dict[str, Any]:
     """For credentials.create_…"""
     return {
-        "role": Role(options["role"]) if options["role"] else None,
+        "role": options["role"],
+        "project": options["project"],
         "verbs": [word.strip() for word in options["verbs"].split(",") if word.strip()],
         "user": user_named(options["user"]) if options["user"] else None,
     }
@@ -54,14 +55,25 @@ def listed(rows: Sequence[Token | Certificate], *, as_json: bool) -> str:
         whose = row.user.username if row.user else "–"
         used = f"{_day(row.last_used_at)} {row.last_used_from}".strip() if row.last_used_at else "never"
         ends = "never" if row.expires_at is None else f"{_day(row.expires_at)}{' (over)' if row.is_expired else ''}"
-        lines.append((str(row.pk), row.prefix, row.role, whose, ends, used, " ".join(row.verbs) or "all", row.name))
+        lines.append(
+            (
+                str(row.pk),
+                row.prefix,
+                f"{row.role} at {row.project}" if row.project else row.role,
+                whose,
+                ends,
+                used,
+                " ".join(row.verbs) or "all",
+                row.name,
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _fields(row: Token | Certificate) -> dict[str, Any]:
     moments = {name: _iso(getattr(row, name)) for name in ("created_at", "expires_at", "last_used_at")}
-    names = ("prefix", "role", "verbs", "name", "last_used_from")
+    names = ("prefix", "role", "project", "verbs", "name", "last_used_from")
     return {"id": row.pk, **{name: getattr(row, name) for name in names}, "user": row.user.username if row.user else None, **moments}
 
 

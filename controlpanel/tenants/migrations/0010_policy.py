@@ -20,7 +20,7 @@ def gather(apps: Any, _schema: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0008_invitations")]
+    dependencies = [("tenants", "0009_roles")]
 
     operations = [
         migrations.AddField(model_name="tenant", name="policy_words", field=models.JSONField(default=dict)),

@@ -26,7 +26,7 @@ from controlpanel.containers import services as containers
 from controlpanel.execs import services as execs
 from controlpanel.images import transfers
 from controlpanel.networks import services as networks
-from controlpanel.tenants import credentials, invitations
+from controlpanel.tenants import credentials, groups, invitations
 from controlpanel.tenants.actor import Role
 from controlpanel.volumes import services as volumes
 from engine.model.execution import ExecSpec
@@ -53,6 +53,7 @@ class Stage:
     id: str = ""
     network: str = ""
     volume: str = ""
+    group: str = ""
 
     async def stopped(self) -> None:
         self.container = f"c{next(self.numbers)}"
@@ -69,6 +70,12 @@ class Stage:
     async def filled(self) -> None:
         self.volume = f"v{next(self.numbers)}"
         await volumes.create(self.alice, self.volume, options={"size": "64m"})
+
+    async def gathered(self) -> None:
+        """Somebody is in the group."""
+        self.group = f"g{next(self.numbers)}"
+        await database.run(groups.create_group, self.alice, self.group)
+        await database.run(groups.add_to_group, self.alice, self.group, self.alice.user)
 
     async def loaded(self) -> None:
         async with transfers.receive(self.alice, "load", _nothing()) as lines:
@@ -130,7 +137,7 @@ def _with(prepare: str, path: str, body: Any = None) -> Act:
     async def act(stage: Stage, ask: Ask) -> tuple[int, bytes]:
         for name in prepare.split():
             await getattr(stage, name)()
-        words = {name: getattr(stage, name) for name in ("container", "network", "volume")}
+        words = {name: getattr(stage, name) for name in ("container", "network", "volume", "group")}
         filled = (
             {key: value.format(**words) if isinstance(value, str) else value for key, value in body.items()}
             if isinstance(body, dict)
@@ -313,6 +320,14 @@ _REST: Final[dict[str, Act]] = {
     "POST /tokens": _with("", "/tokens", {"name": "t", "role": "viewer"}),
     "POST /certificates": _with("", "/certificates", {"name": "c", "role": "viewer"}),
     "POST /invitations": _with("", "/invitations", {"name": "Dora", "role": "viewer"}),
+    "POST /roles": _with("", "/roles", {"name": "keeper", "verbs": ["container.view"]}),
+    "PUT /roles/{role}": _with("", "/roles/keeper", {"verbs": ["container.view", "container.restart"]}),
+    "DELETE /roles/{role}": _with("", "/roles/keeper"),
+    "POST /groups": _with("", "/groups", {"name": "night"}),
+    "DELETE /groups/{group}": _with("gathered", "/groups/{group}"),
+    "PUT /groups/{group}/members/{user}": _with("gathered", "/groups/{group}/members/bob"),
+    "DELETE /groups/{group}/members/{user}": _with("gathered", "/groups/{group}/members/alice"),
+    "POST /grants": _with("", "/grants", {"role": "viewer", "user": "bob", "project": "web"}),
 }
 
 
@@ -353,11 +368,18 @@ async def _policy(_stage: Stage, _ask: Ask) -> tuple[int, bytes]:
     return answer.status_code, answer.content
 
 
-_REST["PATCH /policy"] = _policy
+async def _ungrant(stage: Stage, ask: Ask) -> tuple[int, bytes]:
+    row = await database.run(lambda: groups.grant(stage.alice, "viewer", user="bob", project="db"))
+    before.append(await _count())
+    return await ask(f"/grants/{row.pk}", None)
+
+
 _REST["DELETE /tokens/{token_id}"] = _revoke
 _REST["DELETE /certificates/{certificate_id}"] = _revoke_certificate
 _REST["POST /certificates/renew"] = _renew
 _REST["DELETE /invitations/{number}"] = _uninvite
+_REST["DELETE /grants/{number}"] = _ungrant
+_REST["PATCH /policy"] = _policy
 
 
 async def _sent(target: str, body: bytes, secret: str) -> tuple[int, bytes]:

@@ -209,7 +209,7 @@ async def test_strangers_meet_404_viewers_403(people: Any, host: Any) -> None:
             with pytest.raises(NotFound, match=f"^No such container: {name}$"):
                 await act(charlie, name)
     victor = await actor(people, "victor")
-    with pytest.raises(PermissionDenied, match=r"role viewer may not do container\.start"):
+    with pytest.raises(PermissionDenied, match=r"^denied: rule container\.start of role viewer"):
         await services.start_container(victor, "web")
     with pytest.raises(NotFound):
         await actor(people, "charlie")

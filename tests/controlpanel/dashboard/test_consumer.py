@@ -18,8 +18,10 @@ from controlpanel.accounts.services import set_active, set_password
 from controlpanel.accounts.who import ROOT
 from controlpanel.base import database, live
 from controlpanel.containers import services
+from controlpanel.tenants import groups
 from controlpanel.tenants import services as tenants
-from controlpanel.tenants.actor import command_line
+from controlpanel.tenants.actor import Role, command_line
+from controlpanel.tenants.permissions import LABEL
 from controlpanel.urls import websocket_urlpatterns
 from tests.controlpanel.conftest import ingest
 
@@ -136,6 +138,33 @@ async def test_who_is_a_member_no_more_is_shown_out_at_once(people: Any, host: A
         await ask(socket, watch="rows")
         await database.run(tenants.remove_member, alice, people.bob)
         assert (await socket.receive_output(timeout=5))["type"] == "websocket.close"
+
+
+async def test_who_may_less_is_shown_out_and_who_may_more_goes_on(people: Any, host: Any) -> None:
+    alice, first = await make(people)
+    async with opened(people.bob) as socket:
+        await ask(socket, watch="rows")
+        await database.run(tenants.add_member, alice, people.bob, Role.ADMIN)
+        await services.start_container(alice, "web")
+        assert (await said(socket, "row"))["id"] == first
+        await database.run(tenants.add_member, alice, people.bob, Role.VIEWER)
+        while (heard := await socket.receive_output(timeout=5))["type"] != "websocket.close":
+            pass
+        assert heard["code"] == 4404
+
+
+async def test_another_projects_container_is_not_told_of_in_any_way(people: Any, host: Any) -> None:
+    alice, _id = await make(people)
+    root = command_line(people.acme)
+    await database.run(lambda: groups.grant(root, "developer", user="charlie", project="mine"))
+    mine = await services.create_container(alice, {"Image": "busybox", "Labels": {LABEL: "mine"}}, name="mine")
+    async with opened(people.charlie) as socket:
+        await ask(socket, watch="rows")
+        await services.rename_container(alice, "web", "renamed")
+        await services.remove_container(alice, "renamed")
+        await services.start_container(alice, "mine")
+        heard = orjson.loads((await socket.receive_output(timeout=5))["text"])
+        assert (heard["kind"], heard["id"]) == ("row", mine.id)
 
 
 async def test_whose_session_ends_is_shown_out_at_once_and_nobody_else(people: Any, host: Any) -> None:

@@ -70,7 +70,7 @@ async def test_nobody_gives_more_than_they_have(people: Any) -> None:
     await database.run(services.add_member, alice, people.bob, Role.ADMIN)
     with pytest.raises(PermissionDenied, match="role admin may not make a key of role owner"):
         await token(people, "bob", Role.OWNER)
-    with pytest.raises(PermissionDenied, match=r"role viewer may not do token\.create"):
+    with pytest.raises(PermissionDenied, match=r"^denied: rule token\.create of role viewer"):
         await token(people, "victor", Role.VIEWER)
 
 
