@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from controlpanel.base import database
 from controlpanel.base.units import parse_lifetime
-from controlpanel.dashboard.views import role_asked, settings_path, show_settings
+from controlpanel.dashboard.views import settings_path, show_settings
 from controlpanel.tenants import credentials
 from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.credentials_api import context_file
@@ -57,7 +57,8 @@ async def revoke_certificate(request: HttpRequest, actor: Actor, certificate_id:
 
 def _words(request: HttpRequest) -> dict[str, Any]:
     return {
-        "role": role_asked(request),
+        "role": request.POST.get("role", ""),
+        "project": request.POST.get("project", "").strip(),
         "name": request.POST.get("name", "").strip(),
         "verbs": request.POST.get("verbs", "").replace(",", " ").split(),
         "lifetime": parse_lifetime(request.POST.get("expires", "")),

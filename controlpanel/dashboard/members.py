@@ -13,7 +13,7 @@ from controlpanel.accounts.services import user_named
 from controlpanel.base import database
 from controlpanel.base.units import parse_lifetime
 from controlpanel.dashboard.views import role_asked
-from controlpanel.tenants import invitations, queries, services
+from controlpanel.tenants import invitations, queries, roles, services
 from controlpanel.tenants.actor import Actor, Role
 from controlpanel.tenants.models import Membership
 from controlpanel.tenants.pages import act, form_of, page, show, tenant_path
@@ -29,9 +29,9 @@ async def members(request: HttpRequest, actor: Actor) -> HttpResponse:
 @page("member.add", fresh=True)
 async def add(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Also changes the role of someone who is a member."""
-    name, role = request.POST.get("user", "").strip(), role_asked(request)
+    name, role = request.POST.get("user", "").strip(), request.POST.get("role", "")
     deed = database.run(lambda: services.add_member(actor, user_named(name), role))
-    words = {"name": name, "role": dict(Membership.ROLES)[role.value]}
+    words = {"name": name, "role": dict(Membership.ROLES).get(role, role)}
     return await act(request, deed, done=_("%(name)s belongs to the tenant as %(role)s.") % words, to=_path(actor))
 
 
@@ -69,8 +69,10 @@ def _path(actor: Actor) -> str:
 
 async def _members(request: HttpRequest, actor: Actor, **context: Any) -> HttpResponse:
     makes_owners = actor.role is Role.OWNER
-    roles = [(value, words) for value, words in Membership.ROLES if makes_owners or value != Role.OWNER]
-    shown = {"nav": "settings", "tab": "members", "roles": roles, **await database.read(_people, actor), **context}
+    invited = [(value, words) for value, words in Membership.ROLES if makes_owners or value != Role.OWNER]
+    people = await database.read(_people, actor)
+    named = {"roles": [*invited, *((name, name) for name in people["own"])], "invited": invited}
+    shown = {"nav": "settings", "tab": "members", **named, **people, **context}
     response = await show(request, actor, "tenants/members.html", shown)
     if context:
         response.headers["Cache-Control"] = "no-store"
@@ -80,5 +82,6 @@ async def _members(request: HttpRequest, actor: Actor, **context: Any) -> HttpRe
 def _people(actor: Actor) -> dict[str, Any]:
     return {
         "members": queries.members_of(actor),
+        "own": [role.name for role in roles.roles(actor) if not role.built_in] if may(actor, "role.view") else [],
         "invitations": invitations.open_invitations(actor) if may(actor, "member.add") else [],
     }

@@ -5,7 +5,20 @@ from __future__ import annotations
 from django.urls import include, path
 
 from controlpanel.builds import views as builds
-from controlpanel.dashboard import audit, images, invitations, keys, members, platform, policy, registries, terminal, views, volumes
+from controlpanel.dashboard import (
+    audit,
+    images,
+    invitations,
+    keys,
+    members,
+    platform,
+    policy,
+    registries,
+    roles,
+    terminal,
+    views,
+    volumes,
+)
 from controlpanel.dashboard.consumers import PageConsumer
 from controlpanel.files import views as files
 from controlpanel.metrics import views as metrics
@@ -72,6 +85,16 @@ urlpatterns = [
     path("t/<str:tenant>/settings/members", members.members),
     path("t/<str:tenant>/settings/members/add", members.add),
     path("t/<str:tenant>/settings/members/remove", members.remove),
+    path("t/<str:tenant>/settings/roles", roles.listing),
+    path("t/<str:tenant>/settings/roles/create", roles.create),
+    path("t/<str:tenant>/settings/roles/change", roles.change),
+    path("t/<str:tenant>/settings/roles/remove", roles.remove),
+    path("t/<str:tenant>/settings/groups/create", roles.create_group),
+    path("t/<str:tenant>/settings/groups/add", roles.add_to_group),
+    path("t/<str:tenant>/settings/groups/drop", roles.take_from_group),
+    path("t/<str:tenant>/settings/groups/remove", roles.remove_group),
+    path("t/<str:tenant>/settings/grants", roles.grant),
+    path("t/<str:tenant>/settings/grants/<int:number>/revoke", roles.revoke),
     path("t/<str:tenant>/settings/invitations", members.invite),
     path("t/<str:tenant>/settings/invitations/<int:number>/revoke", members.revoke),
     path("t/<str:tenant>/settings/tokens", keys.make_token),

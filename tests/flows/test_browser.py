@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 CHATTY = "sh -c 'trap exit TERM; i=0; while :; do i=$((i+1)); echo line $i; sleep 1 & wait $!; done'"
-PAGES = ("", "containers/", "containers/run", "images/", "operations/", "settings/", "settings/members")
+PAGES = ("", "containers/", "containers/run", "images/", "operations/", "settings/", "settings/members", "settings/roles")
 TABS = ("", "logs", "terminal", "stats", "inspect")
 
 

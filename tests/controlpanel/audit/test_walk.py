@@ -145,7 +145,7 @@ _LOOKED_AT: Final = {
     "/t/<str:tenant>/containers/<str:name>/network", "/t/<str:tenant>/networks/", "/t/<str:tenant>/networks/view/<str:name>",
     "/t/<str:tenant>/images/", "/t/<str:tenant>/images/view/<path:name>", "/t/<str:tenant>/volumes/",
     "/t/<str:tenant>/volumes/view/<str:name>", "/t/<str:tenant>/builds/", "/t/<str:tenant>/builds/<str:build_id>",
-    "/t/<str:tenant>/operations/", "/t/<str:tenant>/settings/", "/t/<str:tenant>/settings/members",
+    "/t/<str:tenant>/operations/", "/t/<str:tenant>/settings/", "/t/<str:tenant>/settings/members", "/t/<str:tenant>/settings/roles",
     "/t/<str:tenant>/audit/", "/t/<str:tenant>/audit/export",
 }  # fmt: skip
 
