@@ -16,6 +16,7 @@ from tests.support import platform as platforms
 from workers.platform import apt
 
 _before: set[str] = set()
+_OF_A_PLATFORM = ("tests/flows/", "tests/conformance/", "tests/attack/", "tests/fuzz/")
 
 
 @pytest.hookimpl(trylast=True)  # when it is known which tests were chosen
@@ -66,7 +67,7 @@ class Lanes(LoadScopeScheduling):
     """``-n 2``: what asks for a platform stays in one process, which then makes one for all; else a file's tests stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "platform" if nodeid.startswith(("tests/flows/", "tests/conformance/", "tests/attack/")) else nodeid.partition("::")[0]
+        return "platform" if nodeid.startswith(_OF_A_PLATFORM) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tests.bench.client import Engine, peer_pid, processes
 
@@ -44,9 +44,14 @@ def own_processes(roots: set[int]) -> list[int]:
 
 
 def pss_mib(roots: set[int]) -> float:
+    """Of the engine's processes."""
+    return pss_mib_of(own_processes(roots))
+
+
+def pss_mib_of(pids: Iterable[int]) -> float:
     """Proportional set size, MiB (proc_pid_smaps_rollup)."""
     total = 0
-    for pid in own_processes(roots):
+    for pid in pids:
         try:
             with open(f"/proc/{pid}/smaps_rollup") as file:
                 total += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))

@@ -13,19 +13,15 @@ from hypothesis import strategies as st
 from controlpanel.containers import request
 from controlpanel.dockerapi import absent, router, shapes
 from controlpanel.dockerapi.create import decode
-from controlpanel.dockerapi.router import _PUBLIC, _TABLE
 from controlpanel.hosts.machine import Machine
 from engine.errors import EngineError
 from tests.controlpanel.dockerapi.conftest import Api, put_container
+from tests.fuzz.docker import query_names, routes
 
 _STREAMS = ("/events", "/containers/{id}/wait", "/auth")  # those wait for what happens
-_ROUTES = sorted({(method, path) for methods, path, _ in _PUBLIC + _TABLE for method in methods.split(",") if path not in _STREAMS})
+_ROUTES = [route for route in routes() if route[1] not in _STREAMS]
 # those may reach the host, which is not there in this test: they wait for it, and the client hangs up
 _ACTS = {(method, path) for method, path in _ROUTES if method in ("POST", "DELETE") or path.endswith(("/logs", "/stats"))}
-_QUERY = (
-    "all", "before", "changes", "condition", "detachKeys", "filters", "force", "fromImage", "fromSrc", "h", "limit", "logs", "name",
-    "one-shot", "platform", "repo", "signal", "since", "size", "stderr", "stdout", "stream", "t", "tag", "tail", "type", "until", "v", "w",
-)  # fmt: skip
 _ODD = ["1", "-1", "0", "99999999999999999999", "busybox", "web", "null", "{}", "[]", "\0", "../.."]
 _WORD = st.one_of(st.text(max_size=30), st.sampled_from(_ODD))
 _JSON = st.recursive(
@@ -40,7 +36,7 @@ _CALM = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCh
 @given(
     route=st.sampled_from(_ROUTES),
     name=_WORD,
-    query=st.dictionaries(st.sampled_from(_QUERY), _WORD, max_size=4),
+    query=st.dictionaries(st.sampled_from([*query_names(), "fromImage", "fromSrc"]), _WORD, max_size=4),
     body=st.binary(max_size=40),
 )
 def test_any_query_and_body(api: Api, route: tuple[str, str], name: str, query: dict[str, str], body: bytes) -> None:
