@@ -238,10 +238,11 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 BEHIND_PROXY = _env_bool("SLIPWAY_PROXY", False)  # base.transport
+SECURE_HSTS_SECONDS = _env_int("SLIPWAY_HSTS", 0)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    "security.W004",  # HSTS is of a name with all its ports: tenants' published ones need not speak TLS; a proxy can send it
+    "security.W004",  # HSTS holds for a name with all its ports, the tenants' published ones, too: the operator's to say (docs/security.md)
     "security.W005",  # other names below this host's are not ours to bind
     "security.W008",  # plain HTTP is for loopback, where nothing could redirect to
     "security.W012",  # cookies are Secure when the request came by TLS (base.transport): one process serves both
@@ -253,6 +254,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 << 20  # pages and REST; image tars never pass t
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LANGUAGE_COOKIE_NAME = "slipway_language"
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 LOCALE_PATHS = [BASE_DIR / "controlpanel" / "locale"]
 USE_I18N = True
 USE_TZ = True
@@ -274,7 +276,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"in a line": {"()": "controlpanel.base.logs.InALine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": _env("SLIPWAY_LOG_LEVEL", "INFO")},
-    "loggers": {"django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django.server": {"level": "WARNING"},
+        "django.security.DisallowedHost": {"filters": ["in a line"]},
+    },
 }
