@@ -32,7 +32,7 @@ from controlpanel.tenants.quota import ledger
 from controlpanel.tenants.quota.resources import BUILD_MINUTES, BUILDS
 from engine import errors
 from engine.model import codec
-from engine.model.build import BuildRequest
+from engine.model.build import BuildRequest, without_secrets
 
 KEPT: Final = 200  # builds of a tenant that are remembered; older ones go, with their logs
 CANCELLED: Final = "Build cancelled"
@@ -277,7 +277,7 @@ def _begin(actor: Actor, request: BuildRequest, client_id: str) -> Build:
         client_id=client_id[:128],
         project=projects.name_of(request.labels),
         tags=list(request.tags),
-        source=request.remote[:400],
+        source=without_secrets(request.remote)[:400],
         dockerfile=request.dockerfile[:400],
         words={name: value for name, value in words.items() if value},
         actor=actor.label[:200],
@@ -305,7 +305,8 @@ def _forget_old(tenant_id: int) -> None:
 
 
 def _finish(build: Build, state: str, error: str, image_id: str) -> None:
-    build.state, build.error, build.image_id, build.ended_ns = state, error[:4000], image_id, time.time_ns()
+    build.state, build.error = state, without_secrets(error)[:4000]
+    build.image_id, build.ended_ns = image_id, time.time_ns()
     if statements.update(build, "state", "error", "image_id", "ended_ns", only_if=("state", Build.RUNNING)):
         who = audit.Named(build.tenant_id, build.actor, "", build.door)
         failure = None if state == Build.DONE else errors.FailedPrecondition(build.error or state)

@@ -18,6 +18,8 @@ MAX_SECRET = 500 * 1024  # bytes; BuildKit's limit
 MAX_WORDS = 128 << 10  # bytes of all arguments and labels together: they travel in one line of at most a MiB
 MAX_TEXT = 800 << 10  # bytes of all secrets and keys together
 NETWORKS = ("", "default", "bridge", "none")
+_USER = re.compile(r"(?<=://)[^/\s@?#]+@")
+_QUERY = re.compile(r"(://[^\s?#]+\?)[^\s#]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,11 @@ class BuildRequest:
     remove: bool = True  # tell of each container that was removed (they always are)
     force_remove: bool = False  # tell of it also after a failure
     time_limit_s: int = 0  # 0 = the host's
+
+
+def without_secrets(text: str) -> str:
+    """An address, or a sentence with some, as it may be kept and shown: without who asks, with which password, token or signature."""
+    return _QUERY.sub(r"\1…", _USER.sub("…@", text))
 
 
 def check_request(request: BuildRequest) -> None:
