@@ -1,5 +1,5 @@
 # Each target is one command of manage.py; see README.md.
-.PHONY: up down test test-kernel test-guest lint format assets messages
+.PHONY: up down test test-kernel test-guest lint format assets messages licences audit
 
 up:
 	./manage.py up
@@ -27,3 +27,12 @@ assets:
 
 messages:
 	./manage.py messages
+
+licences:
+	.venv/bin/python -m tests.support.licences > docs/licences.md
+
+# asks the registries about what the lock files name; in an environment of its own, for it has forty dependencies
+audit:
+	python3 -m venv .venv/audit && .venv/audit/bin/pip install -q pip-audit
+	.venv/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+	npm audit --package-lock-only
