@@ -197,8 +197,7 @@ def reads(tenant: str) -> list[str]:
     rest = ["", "/members", "/quota", "/projects", "/projects/web", "/tokens", "/certificates", "/invitations", "/containers",
     "/containers?project=web",
             "/containers/c1", "/containers/c1/inspect", "/images", "/images/app0:1", "/networks", "/networks/n1", "/networks/n1/rules",
-            "/volumes", "/volumes/v1",
-            "/builds", "/traffic", "/containers/c1/traffic", "/containers/c1/ports", "/audit", "/audit?object=c0"]  # fmt: skip
+            "/volumes", "/builds", "/traffic", "/containers/c1/traffic", "/containers/c1/ports", "/audit", "/audit?object=c0"]  # fmt: skip
     pages = ["", "containers/", "containers/c1/", "containers/c1/inspect", "containers/c1/limits", "containers/c1/network",
     "containers/run", "images/",
              "images/view/app0:1", "networks/", "networks/view/n1", "networks/new", "volumes/", "builds/", "operations/", "audit/",
