@@ -1,7 +1,8 @@
 """What a tenant may have beyond a plain container: one policy each, which operators of the platform change. PURE.
 
-What may reach further than the tenant's own containers is denied until it is allowed. Registries, and ports and addresses of the host,
-are everybody's until somebody says which. What root of a host grants there (engine.ceilings) is above all of it: the host looks itself.
+What may reach further than the tenant's own containers is denied until it is allowed; four capabilities end at the container's own
+namespaces and are everybody's, for images of every day ask for them. Registries, and ports and addresses of the host, are everybody's until
+somebody says which. What root of a host grants there (engine.ceilings) is above all of it: the host looks itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Policy:
     host_network: bool = False
     seccomp: bool = False  # no filter, or one of its own in place of the platform's
     new_privileges: bool = True  # by set-user-id programs; denied: no container can gain any
-    capabilities: Words = ()
+    capabilities: Words = ("NET_ADMIN", "SYS_PTRACE", "SYS_NICE", "IPC_LOCK")  # what VPNs, debuggers and databases ask for
     devices: Words = ()
     registries: Words = EVERYTHING
     ports: Words = EVERYTHING

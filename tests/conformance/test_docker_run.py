@@ -152,7 +152,7 @@ def test_what_was_asked_holds_inside(docker: Docker) -> None:
         (("--storage-opt", "size=1000p"), "no disk has so much"),
         (("--storage-opt", "speed=1g"), "Unknown option speed"),
         (("--privileged",), "privileged containers are not allowed in tenant stock: rule policy.privileged"),
-        (("--cap-add", "NET_ADMIN"), "capability NET_ADMIN is not allowed in tenant stock: rule policy.capabilities"),
+        (("--cap-add", "SYS_ADMIN"), "capability SYS_ADMIN is not allowed in tenant stock: rule policy.capabilities"),
         (("--cap-add", "ALL"), "capability ALL is not allowed in tenant stock: rule policy.capabilities"),
         (("--security-opt", "seccomp=unconfined"), "seccomp=unconfined is not allowed in tenant stock: rule policy.seccomp"),
         (("--pid", "host"), "PID mode host is not allowed: rule policy.host_namespaces"),

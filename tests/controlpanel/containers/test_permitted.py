@@ -27,7 +27,7 @@ def port(**words: str) -> dict[str, Any]:
 # HostConfig, what is refused of it by which rule, what allows it, and what the host is then asked for
 ITEMS: list[tuple[dict[str, Any], str, str, dict[str, Any], dict[str, Any]]] = [
     ({"Privileged": True}, "privileged containers are", "privileged", {"privileged": True}, {"privileged": True}),
-    ({"CapAdd": ["NET_ADMIN"]}, "capability NET_ADMIN is", "capabilities", {"capabilities": ["NET_ADMIN"]}, {"cap_add": ["NET_ADMIN"]}),
+    ({"CapAdd": ["SYS_ADMIN"]}, "capability SYS_ADMIN is", "capabilities", {"capabilities": ["SYS_ADMIN"]}, {"cap_add": ["SYS_ADMIN"]}),
     ({"CapAdd": ["all"]}, "capability ALL is", "capabilities", {"capabilities": ["all"]}, {"cap_add": ["all"]}),
     ({"SecurityOpt": ["seccomp=unconfined"]}, "seccomp=unconfined is", "seccomp", {"seccomp": True}, {"seccomp": "unconfined"}),
     ({"NetworkMode": "host"}, "the host's network is", "host_network", {"host_network": True}, {"network_mode": "host"}),
@@ -120,7 +120,7 @@ async def test_rest_and_the_form_say_the_same(people: Any, host: Any) -> None:
     assert refused.json()["error"] == {"code": "permission_denied", "message": sentence, "detail": {"rule": "policy.privileged"}}
     for field, value, rule in (
         ("privileged", "on", "policy.privileged"),
-        ("cap_add", "NET_ADMIN", "policy.capabilities"),
+        ("cap_add", "SYS_ADMIN", "policy.capabilities"),
         ("devices", "/dev/fuse", "policy.devices"),
         ("device_rules", "c 10:229 r", "policy.devices"),
         ("seccomp", "unconfined", "policy.seccomp"),

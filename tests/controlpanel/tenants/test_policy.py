@@ -29,7 +29,7 @@ P, JSON = "/api/v1/tenants/acme/policy", "application/json"
 
 def test_what_reaches_further_is_denied_until_it_is_allowed() -> None:
     assert {item: DEFAULT.words(item) for item in policy.ITEMS} == {
-        "privileged": "no", "host_network": "no", "seccomp": "no", "new_privileges": "yes", "capabilities": "none", "devices": "none",
+        "privileged": "no", "host_network": "no", "seccomp": "no", "new_privileges": "yes", "capabilities": "NET_ADMIN, SYS_PTRACE, SYS_NICE, IPC_LOCK", "devices": "none",
         "registries": "all", "ports": "all", "addresses": "all",
     }  # fmt: skip
     assert policy.read({}) == DEFAULT and DEFAULT.to_json() == {}
@@ -44,7 +44,7 @@ def test_items_are_allowed_and_denied_one_by_one() -> None:
         "devices=/dev/fuse:r",
         "host-network",
     ]
-    first = policy.changed(DEFAULT, allow=allow, deny=["new_privileges", "registries"])
+    first = policy.changed(DEFAULT, allow=allow, deny=["new_privileges", "registries", "capabilities"])
     assert first == Policy(
         privileged=True, host_network=True, new_privileges=False, capabilities=("NET_ADMIN", "SYS_PTRACE"), devices=("/dev/fuse:r",),
         registries=(),
@@ -111,7 +111,7 @@ async def test_operators_change_it_by_rest_and_members_read_it(people: Any, host
     shown = (await victor.get(P)).json()
     assert shown == answer.json() == (await operator.get(P)).json()
     assert (shown["privileged"], shown["capabilities"], shown["ports"], shown["ceiling"]) == (True, ["NET_ADMIN"], ["all"], None)
-    sides = [{"privileged": False, "capabilities": [], "registries": ["all"]}]
+    sides = [{"privileged": False, "capabilities": list(DEFAULT.capabilities), "registries": ["all"]}]
     sides += [{"privileged": True, "capabilities": ["NET_ADMIN"], "registries": ["host:5000"]}]
     assert await told() == [("operator", "acme", {"before": sides[0], "after": sides[1]})]
     (ensured,) = [payload for task, payload in host.asked if task.endswith("ensure")]
