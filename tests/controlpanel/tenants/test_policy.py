@@ -29,8 +29,9 @@ P, JSON = "/api/v1/tenants/acme/policy", "application/json"
 
 def test_what_reaches_further_is_denied_until_it_is_allowed() -> None:
     assert {item: DEFAULT.words(item) for item in policy.ITEMS} == {
-        "privileged": "no", "host_network": "no", "seccomp": "no", "new_privileges": "yes", "capabilities": "NET_ADMIN, SYS_PTRACE, SYS_NICE, IPC_LOCK", "devices": "none",
-        "registries": "all", "ports": "all", "addresses": "all",
+        "privileged": "no", "host_network": "no", "seccomp": "no", "new_privileges": "yes",
+        "capabilities": "NET_ADMIN, SYS_PTRACE, SYS_NICE, IPC_LOCK", "devices": "none", "registries": "all",
+        "ports": "all", "addresses": "all",
     }  # fmt: skip
     assert policy.read({}) == DEFAULT and DEFAULT.to_json() == {}
 
