@@ -22,6 +22,10 @@ class Command(BaseCommand):
     verbs: tuple[str, ...] = ()
     requires_system_checks: list[str] = []
 
+    def create_parser(self, prog_name: str, subcommand: str, **words: Any) -> CommandParser:
+        """Usage as it is typed: by ./manage.py, whoever started Django."""
+        return super().create_parser("manage.py", subcommand, **words)
+
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="verb", required=True, metavar="|".join(self.verbs), parser_class=argparse.ArgumentParser)
         for verb in self.verbs:

@@ -22,6 +22,7 @@ from engine.kernel import capabilities, cgroups, mounts, namespaces, netlink, pr
 from engine.kernel.syscalls import Clone, Resolve
 
 OLDEST: Final = (5, 19)  # overlayfs on id-mapped layers
+NOT_TRIED: Final = "not tried without root"
 _TRIAL_IDS: Final = 0x6EFF_0000  # 65,536 ids for a trial mapping; nothing is stored under them
 _CONTROLLERS: Final = ("memory", "cpu", "pids")
 _SIOCBRADDBR: Final = 0x89A0  # linux/sockios.h
@@ -79,7 +80,7 @@ def _user_namespaces(_folder: Path) -> str:
     if limit == "0":
         raise _Lacking("user.max_user_namespaces is 0", "The administrator of this machine raises it with sysctl")
     if os.geteuid() != 0:
-        return "not tried without root"
+        return NOT_TRIED
     try:
         os.close(namespaces.user_namespace([(0, _TRIAL_IDS, 65536)], [(0, _TRIAL_IDS, 65536)]))
     except OSError as error:
@@ -92,7 +93,7 @@ def _user_namespaces(_folder: Path) -> str:
 def _overlay(folder: Path) -> str:
     """One overlay as the launcher makes it: layers through an id-mapped clone, its upper folder the tenant's."""
     if os.geteuid() != 0:
-        return "not tried without root"
+        return NOT_TRIED
     if "\toverlay\n" not in Path("/proc/filesystems").read_text() and not _loadable("overlay"):
         raise _Lacking("this kernel has no overlay file system", "The administrator of this machine loads the module overlay")
     if reason := _in_child(lambda: _try_overlay(folder)):
@@ -156,7 +157,7 @@ def _nftables(_folder: Path) -> str:
 
 def _network_namespaces(_folder: Path) -> str:
     if os.geteuid() != 0:
-        return "not tried without root"
+        return NOT_TRIED
     if reason := _in_child(lambda: syscalls.unshare(Clone.NEWNET)):
         raise _Lacking(f"making one fails: {reason}", _ASK_DISTRIBUTION)
     return ""
@@ -165,7 +166,7 @@ def _network_namespaces(_folder: Path) -> str:
 def _bridge(_folder: Path) -> str:
     """A tenant's network: a bridge, and a pair of links of which one end is its port."""
     if os.geteuid() != 0:
-        return "not tried without root"
+        return NOT_TRIED
     if reason := _in_child(_try_bridge):
         raise _Lacking(
             f"containers get no network but none: {reason}", "The administrator of this machine loads the modules bridge and veth"
@@ -194,7 +195,7 @@ def _try_bridge() -> None:
 def _proc(_folder: Path) -> str:
     """A container may mount its own /proc only where nothing hides a part of the host's, or the launcher has a whole one."""
     if os.geteuid() != 0:
-        return "not tried without root"
+        return NOT_TRIED
     hidden = [row.split()[4] for row in Path("/proc/self/mountinfo").read_text().splitlines() if row.split()[4].startswith("/proc/")]
     return (
         f"a whole one is mounted aside, for {hidden[0]} is hidden"

@@ -151,6 +151,20 @@ def test_a_second_up_installs_nothing_and_answers_at_once(platform: Platform) ->
     assert took_s < 5 * machine.slowness()
 
 
+def test_an_up_at_another_address_moves_there(platform: Platform) -> None:
+    pid = demo_pid(platform)
+    moved = Platform(platform.data, platform.run, f"127.0.0.1:{platforms.free_port()}")
+    try:
+        assert f"Dashboard   http://{moved.http}/" in moved.up()
+        with urllib.request.urlopen(f"{moved.url}/_ping", timeout=60) as answer:
+            assert answer.status == 200
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"{platform.url}/_ping", timeout=60)
+    finally:
+        platform.up()
+    assert demo_pid(platform) == pid
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_killed_part_is_back_and_the_container_never_noticed(platform: Platform, name: str) -> None:
     pid, before = demo_pid(platform), platform.part(name)["pid"]

@@ -16,7 +16,7 @@ _RUN_MAX: Final = 107 - len("/tenants//docker.sock") - 32  # unix(7) sun_path; 3
 
 def require_root(verb: str) -> None:
     if os.geteuid() != 0:
-        raise Refusal(f"`{verb}` needs root, for it makes namespaces, mounts and networks: run it with sudo, or ask your administrator")
+        raise Refusal(f"`{verb}` needs root: run it with sudo, or ask your administrator")
 
 
 def require_places(places: Places) -> None:

@@ -82,6 +82,8 @@ def _up(places: Places, words: list[str], options: argparse.Namespace) -> int:
     checks.require_one_way_in(places)
     if not install.is_release(ROOT):
         checks.require_kernel(places)
+        if places.panel_here and not places.supervisor_socket.exists():  # before minutes of installing; `up` looks again
+            checks.require_ports(places)
         _replace(install.install(ROOT, places), places, words)
     from workers.platform.up import up
 

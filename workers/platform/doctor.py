@@ -15,7 +15,9 @@ def doctor(places: Places) -> int:
     """Exit code 1 when something is missing that containers can't do without."""
     unfit = False
     for finding in probe.probe(checks.existing(places.data)):
-        if finding.ok:
+        if finding.reason == probe.NOT_TRIED:
+            line(f"untried  {finding.name}: only root may")
+        elif finding.ok:
             line(f"ok       {finding.name}{': ' + finding.reason if finding.reason else ''}")
         else:
             unfit = unfit or finding.required
@@ -32,5 +34,5 @@ def doctor(places: Places) -> int:
         else f"absent   disk: {free >> 20} MiB free below {places.data}. Make room"
     )
     if os.geteuid() != 0:
-        line("note     run as an ordinary user: what only root may try was not tried. Run it with sudo to know")
+        line("note     `sudo ./manage.py doctor` tries the rest")
     return 1 if unfit else 0

@@ -27,9 +27,9 @@ def up(places: Places, release: Path, *, detach: bool, with_demo: bool) -> int:
     with_demo = with_demo and places.panel_here
     running = health.supervisor_parts(places)
     if running is not None:
-        if running["release"] == release.name and running.get("tls", "") == places.tls:
+        if running["release"] == release.name and (running["http"], running.get("tls", "")) == (places.http, places.tls):
             return _announce(places, release, with_demo=with_demo)
-        step(f"replacing the running platform of release {running['release']}; containers go on")
+        step(f"replacing the running platform of release {running['release']} at {running['http']}; containers go on")
         stopping.stop_supervisor(places)
     checks.require_kernel(places)
     checks.require_redis(places)

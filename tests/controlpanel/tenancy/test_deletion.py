@@ -59,7 +59,7 @@ def full(people: Any, host: Any, container: Any) -> Any:
 
 def test_a_mark_stops_what_runs_and_closes_the_doors(people: Any, host: Any, full: Any) -> None:
     said = run("tenant", "delete", "acme", "--grace", "2d")
-    assert said.startswith("tenant acme goes at ") and "tenant restore brings it back" in said
+    assert said.startswith("tenant acme goes at ") and "tenant restore acme brings it back" in said
     assert host.verbs() == ["container.stop"]
     with pytest.raises(PermissionDenied, match=r"marked for deletion .* \./manage\.py tenant restore acme") as caught:
         access.member(people.alice, "acme")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import ManagementUtility, call_command
 
 from controlpanel.accounts.models import Certificate, Token, User
 from controlpanel.audit.models import Record
@@ -46,6 +46,14 @@ def test_a_tenant_is_made_on_the_host_too_and_prints_its_endpoint(people: Any, h
     assert task == contract.ENSURE_TENANT and payload["limits"]["memory_bytes"] == 1536 << 20
     assert Membership.everywhere.get(tenant=tenant).user == people.bob
     assert Record.objects.for_tenant(tenant.pk)[0].actor == "root"
+
+
+def test_usage_names_the_command_that_was_typed(people: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["tenant", "endpoint"], ["token", "create", "--role", "king"], ["member", "--help"]):
+        with pytest.raises(SystemExit):
+            ManagementUtility(["django/__main__.py", *words]).execute()
+        told = capsys.readouterr()
+        assert (told.err or told.out).startswith(f"usage: manage.py {words[0]}")
 
 
 def test_a_tenant_made_while_the_host_is_away_is_made_there_later(people: Any, monkeypatch: pytest.MonkeyPatch) -> None:

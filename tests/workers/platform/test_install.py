@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -35,6 +36,28 @@ def test_an_ordinary_user_is_told_who_can_help() -> None:
     done = subprocess.run(["/usr/bin/python3", ROOT / "manage.py", "up"], capture_output=True, text=True, user=user, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "needs root" in done.stderr and "sudo" in done.stderr
+
+
+@pytest.mark.skipif(not _everybody_reaches(ROOT), reason="other users do not reach this checkout")
+def test_the_doctor_calls_nothing_fine_that_it_could_not_try() -> None:
+    user = 65534 if os.geteuid() == 0 else None
+    done = subprocess.run(["/usr/bin/python3", ROOT / "manage.py", "doctor"], capture_output=True, text=True, user=user, check=False)
+    rows = done.stdout.splitlines()
+    assert {row.split(maxsplit=1)[0] for row in rows} <= {"ok", "absent", "MISSING", "untried", "note"}
+    assert "untried  user namespaces: only root may" in rows
+    assert rows[-1] == "note     `sudo ./manage.py doctor` tries the rest"
+
+
+@pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft")
+def test_a_port_that_is_taken_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        places = {"SLIPWAY_DATA": str(tmp_path / "data"), "SLIPWAY_RUN": str(tmp_path / "run"), "SLIPWAY_HTTP": address}
+        words = ["/usr/bin/python3", ROOT / "manage.py", "up", "--detach"]
+        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **places}, check=False)
+    taken = f"slipway: {address} is taken by another program: stop that one, or set SLIPWAY_HTTP to a free address\n"
+    assert (done.returncode, done.stderr) == (1, taken)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_command_before_the_first_up_says_what_is_missing(tmp_path: Path) -> None:

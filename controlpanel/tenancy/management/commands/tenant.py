@@ -127,7 +127,8 @@ class Command(command.Command):
             return
         grace = units.parse_lifetime(options["grace"]) or deletion.GRACE
         tenant = _wait(deletion.mark(command_line(), tenant, grace=grace))
-        self.say(f"tenant {tenant.name} goes at {tenant.delete_at:%Y-%m-%d %H:%M} UTC; ./manage.py tenant restore brings it back")
+        when = f"{tenant.delete_at:%Y-%m-%d %H:%M} UTC"
+        self.say(f"tenant {tenant.name} goes at {when}; ./manage.py tenant restore {tenant.name} brings it back")
 
     def add_restore(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
