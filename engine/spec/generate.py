@@ -192,8 +192,9 @@ def mounts(
     elif spec.ipc_mode != "none":
         size = f"size={spec.shm_size_bytes}"
         made.append(_mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", size))
+    fixed = ["ro"] if spec.read_only_rootfs else []
     for name in ("resolv.conf", "hostname", "hosts"):
-        made.append(_mount(f"/etc/{name}", "bind", str(folder / name), "rbind", "rprivate"))
+        made.append(_mount(f"/etc/{name}", "bind", str(folder / name), "rbind", "rprivate", *fixed))
     own = [
         _mount(path, "tmpfs", "tmpfs", "noexec", "nosuid", "nodev", *[word for word in words.split(",") if word])
         for path, words in sorted(spec.tmpfs.items())

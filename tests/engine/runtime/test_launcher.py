@@ -154,9 +154,12 @@ def test_its_network_has_a_loopback_that_is_up(engine: Host) -> None:
 
 def test_a_read_only_root_takes_only_tmpfs(engine: Host) -> None:
     result = engine.shell(
-        "touch /x; touch /cache/deep/x && echo yes; cat /proc/mounts", read_only_rootfs=True, tmpfs={"/cache/deep": "size=1m"}
+        "for file in /x /etc/hosts /etc/hostname /etc/resolv.conf; do touch $file; done; touch /cache/deep/x && echo yes; cat /proc/mounts",
+        read_only_rootfs=True,
+        tmpfs={"/cache/deep": "size=1m"},
     )
-    assert "touch: /x: Read-only file system" in result.output
+    for file in ("/x", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"):
+        assert f"touch: {file}: Read-only file system" in result.output
     assert "yes" in result.output
     assert re.search(r"/cache/deep tmpfs rw,nosuid,nodev,noexec,\S*size=1024k", result.output)
 
