@@ -26,10 +26,10 @@ def main() -> int:
 
 
 def _run_again_with_libraries() -> None:
-    """Does not return when there is such an environment."""
+    """Does not return when there is such an environment, and whoever asks may use it."""
     checkout = Path(__file__).resolve().parents[1]
     for python in (checkout / ".venv" / "bin" / "python", EngineConfig.from_environment().data / "app/current/venv/bin/python"):
-        if python.exists() and python.parent != Path(sys.executable).parent:
+        if os.access(python, os.X_OK) and python.parent != Path(sys.executable).parent:
             os.execve(python, [str(python), "-m", "engine", *sys.argv[1:]], {**os.environ, "PYTHONPATH": str(checkout)})
 
 

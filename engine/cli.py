@@ -43,9 +43,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return command(engine, asked)
     except errors.EngineError as error:
         print(f"engine: {error.message}", file=sys.stderr)
-        return int(error.detail.get("exit_code", DAEMON_ERROR if asked.verb == "run" else 1))
+        return _exit_code(asked.verb, error)
     except BrokenPipeError:
         return 0
+
+
+def _exit_code(verb: str, error: errors.EngineError) -> int:
+    """As docker's: what the image lacks is told by 126 and 127, what else keeps ``run`` from running by 125."""
+    code = int(error.detail.get("exit_code", 1))
+    return DAEMON_ERROR if verb == "run" and code not in (126, 127) else code
 
 
 def _parser() -> argparse.ArgumentParser:

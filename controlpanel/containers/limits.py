@@ -9,9 +9,8 @@ from typing import Any, Final
 from controlpanel.containers.fields import Object, flag, integer, objects, text
 from controlpanel.hosts.machine import Machine
 from engine.errors import FailedPrecondition, InvalidArgument
-from engine.model.resources import DeviceRate, Resources
+from engine.model.resources import MEMORY_MIN, DeviceRate, Resources
 
-MINIMUM_MEMORY: Final = 6 << 20
 MINIMUM_SHARES: Final = 2  # of the kernel
 _CPUSET_MAX: Final = 8192
 _UINT64: Final = 1 << 64
@@ -130,13 +129,13 @@ def _unsupported(host_config: Object, machine: Machine) -> Mapping[str, str]:
 
 def _check_memory(asked: Object, *, update: bool) -> None:
     memory, swap, reservation = integer(asked, "Memory"), integer(asked, "MemorySwap"), integer(asked, "MemoryReservation")
-    if memory != 0 and memory < MINIMUM_MEMORY:
+    if memory != 0 and memory < MEMORY_MIN:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
     if memory == 0 and swap > 0 and not update:
         raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if 0 < reservation < MINIMUM_MEMORY:
+    if 0 < reservation < MEMORY_MIN:
         raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if memory > 0 and reservation > memory:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")

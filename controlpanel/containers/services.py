@@ -35,6 +35,7 @@ from controlpanel.volumes import rows as volumes
 from engine.errors import AlreadyExists, EngineError, FailedPrecondition, InvalidArgument, NotFound
 from engine.model import codec
 from engine.model.container import ContainerSpec, ContainerState, Status, check_name, removal_refusal
+from engine.model.platform import check_platform
 from engine.model.signals import signal_number
 from workers import contract
 
@@ -58,8 +59,11 @@ class Created:
 # -- create ------------------------------------------------------------------------------------------
 
 
-async def create_container(actor: Actor, body: dict[str, Any], *, name: str = "") -> Created:
-    """``body`` is Docker's ContainerCreateRequest (Config members, HostConfig, NetworkingConfig); no name: one is made up."""
+async def create_container(actor: Actor, body: dict[str, Any], *, name: str = "", platform: str = "") -> Created:
+    """``body`` is Docker's ContainerCreateRequest (Config members, HostConfig, NetworkingConfig); no name: one is made up.
+
+    An image for another platform than the one that is asked for counts as none (NotFound), so that clients pull the right one.
+    """
     require(actor, "container.create")
     tenant = tenant_of(actor)
     name = name.removeprefix("/")
@@ -69,6 +73,7 @@ async def create_container(actor: Actor, body: dict[str, Any], *, name: str = ""
     if not words:
         raise InvalidArgument("config cannot be empty in order to create a container: Image is missing")
     image = await images.image(actor, words)
+    check_platform(image.record.config, platform, words)
     await host_tenants.ensure(tenant)
     body, named = await references.resolve(actor, body)
     asked = request.read(

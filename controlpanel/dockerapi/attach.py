@@ -13,11 +13,11 @@ from controlpanel.dockerapi.exchange import Exchange
 from controlpanel.hosts import streams
 from controlpanel.tenants.permissions import require
 from engine.errors import FailedPrecondition, InvalidArgument
+from engine.model import keys
 from engine.model.container import Status
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
-DETACH_KEYS = "ctrl-p,ctrl-q"
 _NOT_NOW: Final = {
     Status.PAUSED: "You cannot attach to a paused container, unpause it first",
     Status.RESTARTING: "You cannot attach to a restarting container, wait until it is running",
@@ -40,8 +40,9 @@ async def attach(exchange: Exchange) -> None:
     tenant, which = view.spec.tenant, {"stdout": exchange.flag("stdout"), "stderr": exchange.flag("stderr")}
     if stream:
         stdin = stdin and spec.open_stdin
-        keys = exchange.text("detachKeys") or DETACH_KEYS
-        opened = streams.open_stream("attach", tenant, view.id, stdin=stdin, **which, logs=exchange.flag("logs"), detach_keys=keys)
+        opened = streams.open_stream(
+            "attach", tenant, view.id, stdin=stdin, **which, logs=exchange.flag("logs"), detach_keys=detach_keys(exchange)
+        )
     else:  # what was written so far, in the clothes of an attach
         stdin, tail = False, -1 if exchange.flag("logs") else 0
         opened = streams.open_stream("logs", tenant, view.id, **which, follow=False, timestamps=False, since_ns=0, until_ns=0, tail=tail)
@@ -52,6 +53,14 @@ async def attach(exchange: Exchange) -> None:
             await relay.both_ways(exchange, reader, writer, stdin=stdin)
         finally:
             relay.close(writer)
+
+
+def detach_keys(exchange: Exchange) -> str:
+    """The keys that are asked for, or Docker's own; refused here, while the answer can still be 400."""
+    asked = exchange.text("detachKeys")
+    if asked:
+        keys.parse(asked)
+    return asked or keys.DETACH
 
 
 async def attachable(exchange: Exchange, *, stdin: bool) -> ContainerView:

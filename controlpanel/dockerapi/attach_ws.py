@@ -17,8 +17,7 @@ async def attach_ws(exchange: Exchange) -> None:
     which = {name: old or exchange.flag(name) for name in ("stdin", "stdout", "stderr")}
     view = await attach.attachable(exchange, stdin=which["stdin"])
     which["stdin"] = which["stdin"] and view.spec.open_stdin
-    keys = exchange.text("detachKeys") or attach.DETACH_KEYS
-    words = {**which, "logs": exchange.flag("logs"), "detach_keys": keys, "raw": True}
+    words = {**which, "logs": exchange.flag("logs"), "detach_keys": attach.detach_keys(exchange), "raw": True}
     with readers.reading(view.id):
         _ok, reader, writer = await streams.open_stream("attach", view.spec.tenant, view.id, **words)
         try:

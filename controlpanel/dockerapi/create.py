@@ -26,7 +26,7 @@ async def create(exchange: Exchange) -> None:
     named = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
     if old and len(named) > 1:
         raise InvalidArgument(f"Container cannot be created with multiple network endpoints: {', '.join(named)}")
-    made = await services.create_container(exchange.actor, body, name=exchange.text("name"))
+    made = await services.create_container(exchange.actor, body, name=exchange.text("name"), platform=platform)
     warnings = [warning for warning in made.warnings if not (old and warning == MAC_DEPRECATED)]
     await exchange.reply_json({"Id": made.view.id, "Warnings": warnings}, 201)
 

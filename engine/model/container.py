@@ -11,13 +11,14 @@ from typing import Any
 from engine.errors import InvalidArgument
 from engine.model.bandwidth import Bandwidth, check_bandwidth
 from engine.model.network import DEFAULT, PORTS_MAX, EndpointSpec, EndpointState, PortBinding, check_endpoint, check_port
-from engine.model.resources import Resources
+from engine.model.resources import MEMORY_MIN, Resources
 from engine.model.rules import Rules, check_rules
 from engine.model.tenant import check_tenant_name
 from engine.model.volume import SIZE_MIN, MountSpec, check_mounts
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+NAME_MAX = 200  # the panel's column; a file of that name, and of its unfinished write, fits into a folder
 HOST_NAME_MAX = 64  # bytes; the kernel's __NEW_UTS_LEN
 
 
@@ -227,8 +228,10 @@ def is_container_id(text: str) -> bool:
 
 def check_name(name: str) -> str:
     """The name itself, or InvalidArgument with moby's sentence. A good name is also a safe file name."""
-    if not _NAME.fullmatch(name) or len(name) > 255:
+    if not _NAME.fullmatch(name):
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if len(name) > NAME_MAX:
+        raise InvalidArgument(f"Invalid container name ({name[:40]}…): a container's name has at most {NAME_MAX} characters")
     return name
 
 
@@ -267,6 +270,8 @@ def check_spec(spec: ContainerSpec) -> None:
         raise InvalidArgument(f"too many published ports: {len(spec.ports)}, and at most {PORTS_MAX}")
     for port in spec.ports:
         check_port(port)
+    if 0 != spec.resources.memory_bytes < MEMORY_MIN:
+        raise InvalidArgument("Minimum memory limit allowed is 6MB")
     check_layer_size(spec.layer_size_bytes)
     check_rules(spec.rules)
     check_bandwidth(spec.bandwidth)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MEMORY_MIN: Final = 6 << 20  # moby's; with much less nothing starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

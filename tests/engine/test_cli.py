@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,6 +49,24 @@ def test_output_and_exit_code(cli: Cli) -> None:
     done = cli("run", "--rm", "busybox", "sh", "-c", "echo hi; echo oh >&2; exit 3")
     assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "oh\n", 3)
     assert len(cli("ps", "-a").stdout.splitlines()) == 1
+
+
+def test_a_limit_that_nothing_starts_with_is_refused_as_docker_does(cli: Cli) -> None:
+    done = cli("run", "--rm", "--memory", "1", "busybox", "true")
+    assert (done.returncode, done.stderr) == (125, "engine: Minimum memory limit allowed is 6MB\n")
+    assert len(cli("ps", "-a").stdout.splitlines()) == 1
+
+
+def test_an_ordinary_user_is_told_in_one_line() -> None:
+    """Also where the environment beside the checkout is one that he may not look into."""
+    with open_folder() as folder:
+        shutil.copytree(ROOT / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / ".venv").mkdir(mode=0o700)
+        done = subprocess.run(
+            [PYTHON, "-m", "engine", "ps"], cwd=folder, user=65534, group=65534, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("engine: ") and done.stderr.count("\n") == 1
 
 
 def test_input_and_its_end(cli: Cli) -> None:

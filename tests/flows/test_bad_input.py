@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from engine.model.container import NAME_MAX
+from engine.model.platform import host_platform
 from tests.engine.images.archives import docker_archive, file, folder, hard_link, symlink, tar
 from tests.support import leftovers
 from tests.support.platform import Platform
@@ -122,6 +124,39 @@ def test_dockers_own_sentences(own: Platform) -> None:
     done = own.docker("pull", "127.0.0.9:1/alpine", tenant=TENANT, check=False)
     assert done.returncode == 1
     assert "127.0.0.9 is this machine itself" in done.stderr
+
+
+def test_the_longest_name_fits_and_a_longer_one_is_refused(own: Platform) -> None:
+    longest = "n" * NAME_MAX
+    assert send(own, "POST", f"{CREATE}?name={longest}", GOOD)[0] == 201
+    assert send(own, "POST", f"/v1.51/containers/{longest}/rename?name={longest[1:]}m")[0] == 204
+    for status, said in (
+        send(own, "POST", f"{CREATE}?name={longest}n", GOOD),
+        send(own, "POST", f"/v1.51/containers/{longest[1:]}m/rename?name={'n' * 255}"),
+    ):
+        assert status == 400, said
+        assert b"at most 200 characters" in said
+    assert send(own, "DELETE", f"/v1.51/containers/{longest[1:]}m")[0] == 204
+
+
+def test_an_image_for_another_platform_counts_as_none(own: Platform) -> None:
+    """404, so that the client pulls the right one, as moby has it; never a container of the wrong one."""
+    here = host_platform()
+    other = "linux/arm64" if here.architecture == "amd64" else "linux/amd64"
+    status, said = send(own, "POST", f"{CREATE}?name=foreign&platform={other}", GOOD)
+    assert (status, f"does not provide the specified platform ({other})" in said.decode()) == (404, True)
+    assert send(own, "POST", f"{CREATE}?name=native&platform={here}", GOOD)[0] == 201
+    assert send(own, "DELETE", "/v1.51/containers/native")[0] == 204
+
+
+def test_detach_keys_that_are_none_are_refused_before_the_upgrade(own: Platform) -> None:
+    assert send(own, "POST", f"{CREATE}?name=keys", GOOD)[0] == 201
+    for method, path in (("POST", "attach"), ("GET", "attach/ws")):
+        upgrade = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"} if method == "GET" else {}
+        target = f"/v1.51/containers/keys/{path}?stream=1&stdout=1&detachKeys=banana"
+        status, said = send(own, method, target, headers=upgrade)
+        assert (status, said) == (400, b'{"message":"Invalid escape keys (banana) provided"}\n')
+    assert send(own, "DELETE", "/v1.51/containers/keys")[0] == 204
 
 
 @pytest.mark.parametrize(
