@@ -64,6 +64,7 @@ def read(
     host_config = obj(body, "HostConfig")
     asked = {key: value for key, value in body.items() if key not in ("HostConfig", "NetworkingConfig")}
     _check_members(asked)
+    _refuse_zero_bytes(body)
     others = options.read(asked, host_config)
     _refuse(host_config)
     config = merge_config(image_config, asked)
@@ -144,9 +145,20 @@ def _check_members(asked: Object) -> None:
     for variable in strings(asked, "Env"):
         if not variable.partition("=")[0]:
             raise InvalidArgument(f"invalid environment variable: {variable}")
-    for what in ("Cmd", "Entrypoint", "Env"):
-        if any("\0" in item for item in strings(asked, what)):
-            raise InvalidArgument(f"invalid {what}: it holds a zero byte")
+
+
+def _refuse_zero_bytes(body: Object) -> None:
+    """Nothing in the kernel takes one, and no row of PostgreSQL."""
+    for name, value in body.items():
+        left = [value]
+        while left:
+            item = left.pop()
+            if isinstance(item, str) and "\0" in item:
+                raise InvalidArgument(f"invalid {name}: it holds a zero byte")
+            if isinstance(item, Mapping):
+                left += [*item.keys(), *item.values()]
+            elif isinstance(item, (list, tuple)):
+                left += item
 
 
 def _refuse(host_config: Object) -> None:

@@ -111,6 +111,8 @@ REFUSED: list[tuple[dict[str, Any], type[EngineError], str]] = [
     (host(CapAdd="ALL", Dns=[1]), InvalidArgument, "each of Dns must be a string"),
     ({"Cmd": [1]}, InvalidArgument, "each of Cmd must be a string"),
     ({"Cmd": ["a\0b"]}, InvalidArgument, "zero byte"),
+    ({"Labels": {"a": "\0"}}, InvalidArgument, "invalid Labels: it holds a zero byte"),  # PostgreSQL takes none in a row
+    ({"HostConfig": {"Annotations": {"a\0": "b"}}}, InvalidArgument, "invalid HostConfig: it holds a zero byte"),
     ({"Env": ["=x"]}, InvalidArgument, "^invalid environment variable: =x$"),
     ({"Labels": {"a": 1}}, InvalidArgument, "Labels"),
     ({"Labels": []}, InvalidArgument, "Labels must be an object"),

@@ -14,7 +14,7 @@ def test_keys_are_written_as_docker_writes_them(keys: str, codes: bytes) -> None
     assert parse(keys) == codes
 
 
-@pytest.mark.parametrize("keys", ["", "ab", "ctrl-", "ctrl-A", "ctrl-aa", "a,,b", "é", "ctrl-p, ctrl-q"])
+@pytest.mark.parametrize("keys", ["", "ab", "ctrl-", "ctrl-A", "ctrl-aa", "a,,b", "é", "ctrl-p, ctrl-q", "a," * 200 + "a"])
 def test_other_words_are_refused(keys: str) -> None:
     with pytest.raises(InvalidArgument, match="Invalid escape keys"):
         parse(keys)
