@@ -231,6 +231,16 @@ async def test_wrong_verbs_and_addresses_are_refused_in_the_same_shape(people: A
     assert code_of(await alice.get("/api/v1/nothing")) == (404, "not_found")
 
 
+async def test_where_nothing_is_any_verb_is_told_so(people: Any) -> None:
+    """Not 403: CSRF is no matter where nothing changes. And the page of that says what it is, in its title, too."""
+    checked = AsyncClient(enforce_csrf_checks=True, headers=await bearer(people))
+    for verb in ("get", "post", "put", "patch", "delete"):
+        answer = await getattr(checked, verb)("/api/v1/containers")
+        assert code_of(answer) == (404, "not_found")
+    page = (await checked.get("/nowhere")).content.decode()
+    assert "<title>404 · Slipway</title>" in page and "Nothing here</h1>" in page
+
+
 async def test_the_document_names_every_endpoint_and_the_page_shows_them(people: Any) -> None:
     api = AsyncClient()
     document = (await api.get("/api/v1/openapi.json")).json()
