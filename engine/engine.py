@@ -112,9 +112,13 @@ class Engine:
             self.networks.shape_tenants()
         return tenant
 
-    def remove_tenant(self, name: str) -> None:
-        """FailedPrecondition while it has containers or volumes: they are somebody's data."""
-        for what, left in (("containers", [spec.name for spec, _state in self.list(name)]), ("volumes", self.volumes.names(name))):
+    def remove_tenant(self, name: str, *, with_data: bool = False) -> None:
+        """FailedPrecondition while it has containers or volumes: they are somebody's data. ``with_data``: they go, too."""
+        if with_data:  # volumes end with ``forget_tenant``
+            for spec, _state in self.list(name):
+                self.remove(name, spec.id, force=True)
+        volumes = [] if with_data else self.volumes.names(name)
+        for what, left in (("containers", [spec.name for spec, _state in self.list(name)]), ("volumes", volumes)):
             if left:
                 raise errors.FailedPrecondition(f"tenant {name} still has {what}: {', '.join(sorted(left)[:10])}")
         try:

@@ -4,7 +4,8 @@
                                     mounts below its folder, its claims
     of this instance                cgroups, veths and addresses of containers that are gone or have ended; cgroups of tenants that are
                                     gone; half-made containers; trash. A tenant's cgroup ``files`` (copies) stays with the tenant.
-    of a tenant the panel has not   containers, which are only named
+    of a tenant the panel has not   containers, volumes and networks, which are only named
+    of one that it has              those of them that it has no row of, likewise
 
 Whose a thing is, its name says: all carry the four hex digits of their instance. Nothing of another instance that exists is ever
 touched, and of this one only what no container has that runs or is being started. What belongs to an instance that nobody has
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from engine import disk, errors, instances, recovery
 from engine.claims import Claims
@@ -46,6 +47,15 @@ class Leftover:
     what: str
     why: str
     remove: Callable[[], None] | None
+
+
+class Told(NamedTuple):
+    """What a panel has of a tenant."""
+
+    number: int
+    containers: frozenset[str]  # ids
+    volumes: frozenset[str]  # names
+    networks: frozenset[str]  # ids
 
 
 def of_others(own: str = "") -> Iterator[Leftover]:
@@ -100,12 +110,28 @@ def of_own(engine: Engine) -> Iterator[Leftover]:
         yield Leftover(f"trash {path.name[:40]}", "it was thrown away and not emptied yet", partial(disk.empty_trash, engine.config.trash))
 
 
-def of_tenants(engine: Engine, tenants: Mapping[str, int]) -> Iterator[Leftover]:
-    """Containers that a panel made for somebody who is not among its tenants (name → number) now. They are data, so they are only said."""
+def of_tenants(engine: Engine, tenants: Mapping[str, Told]) -> Iterator[Leftover]:
+    """What is on this host for somebody who is not among a panel's tenants now, or is and has no row of it: of a database that was lost in
+    part, or of messages that no panel sent. It is data, so it is only said."""
     for spec, _state in engine.list():
-        if spec.shown and tenants.get(spec.tenant) != spec.shown.get("tenant"):
+        told, what = tenants.get(spec.tenant), f"container {spec.name} ({spec.id[:12]})"
+        if spec.shown and (told is None or told.number != spec.shown.get("tenant")):
             why = f"the tenant {spec.tenant} it was made for is not in the panel; `python3 -m engine --tenant {spec.tenant} rm -f"
-            yield Leftover(f"container {spec.name} ({spec.id[:12]})", f"{why} {spec.id[:12]}` removes it and what it holds", None)
+            yield Leftover(what, f"{why} {spec.id[:12]}` removes it and what it holds", None)
+        elif spec.shown and told is not None and spec.id not in told.containers:
+            yield Leftover(what, _unknown(spec.tenant), None)
+    found = [(tenant, f"volume {name}", "volumes", name) for tenant in engine.volumes.tenants() for name in engine.volumes.names(tenant)]
+    found += [(spec.tenant, f"network {spec.name} ({spec.id[:12]})", "networks", spec.id) for spec in engine.networks.specs()]
+    for tenant, what, kind, name in found:
+        told = tenants.get(tenant)
+        if told is None:
+            yield Leftover(what, f"its tenant {tenant} is not in the panel", None)
+        elif name not in getattr(told, kind):
+            yield Leftover(what, _unknown(tenant), None)
+
+
+def _unknown(tenant: str) -> str:
+    return f"the panel has no row of it, and takes it in when the agent begins anew; it goes with its tenant {tenant} at the latest"
 
 
 def _why(present: bool) -> str:

@@ -38,7 +38,7 @@ by ``expires_at`` (0 = never) is answered with an error instead: nobody waits an
 | slipway.image.remove      | {"tenant", "ref" or "image_id", "force", "no_prune"}      | {"untagged", "deleted", "images", "image_id"} |
 | slipway.image.prune       | {"tenant", "images": [id], "all": also named ones}        | {"untagged": {ref: id}, …, "bytes"} |
 | slipway.tenant.ensure     | {"tenant", …what of TenantHost is the panel's to say}      | {"host": TenantHost}                  |
-| slipway.tenant.remove     | {"tenant"}                                                | {"before", "left"}: engine.remains     |
+| slipway.tenant.remove     | {"tenant"}; with all it has here                          | {"before", "left"}: engine.remains     |
 | slipway.audit.witness     | {"heads": [[chain, number, hash]]}: workers/witness.py    | {"contradicted": [chain]}             |
 | slipway.ping              | {} (on both queues)                                       | {"pid", "started_at_ns"}              |
 

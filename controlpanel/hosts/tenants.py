@@ -48,7 +48,7 @@ async def change_policy(actor: Actor, name: str, change: Callable[[Policy], Poli
 
 
 async def remove_from_hosts(actor: Actor, tenant: Tenant) -> dict[str, dict[str, Any]]:
-    """Host → what it had of the tenant and what it has left (engine.remains). FailedPrecondition while it has containers or volumes."""
+    """Host → what it had of the tenant and what it has left (engine.remains). Also what no row knows of goes."""
     require(actor, "tenant.delete")
     begun = await database.run(_begin_removal, actor, tenant)
     return {operation.host.name: await operations.ask(operation) or {} for operation in begun}

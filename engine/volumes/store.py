@@ -198,8 +198,12 @@ class Volumes:
 
     def list(self, tenant: str | None = None) -> _Specs:
         """Of one tenant, or of every tenant; by name."""
-        tenants = [tenant] if tenant is not None else sorted(_names(self._config.volumes))
+        tenants = [tenant] if tenant is not None else self.tenants()
         return [spec for each in tenants for name in self.names(each) if (spec := self._read(each, name)) is not None]
+
+    def tenants(self) -> _Names:
+        """Who has, or once had, any."""
+        return sorted(_names(self._config.volumes))
 
     def names(self, tenant: str) -> _Names:
         return sorted(_names(self._config.volumes / check_tenant_name(tenant)))

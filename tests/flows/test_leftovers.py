@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -17,7 +18,9 @@ import pytest
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.kernel import cgroups
+from engine.model.network import NetworkSpec
 from engine.model.resources import Resources
+from engine.model.volume import VolumeSpec
 from tests.faults import invariants
 from tests.support import machine
 from tests.support.platform import Platform
@@ -151,6 +154,28 @@ def test_a_row_that_a_power_cut_took_comes_back_and_only_to_its_tenant(platform:
     assert runs[:12] not in said
     engine.remove("passing", left.id)
     platform.manage("tenant", "delete", "passing", "--now")
+
+
+def test_what_the_host_has_without_the_panel_is_said_and_goes_with_its_tenant(platform: Platform, engine: Engine) -> None:
+    """As a message that no panel sent would leave it."""
+    platform.tenant("forged")
+    platform.docker("create", "--name", "known", "-v", "known:/data", "busybox", "true", tenant="forged")
+    known = next(spec for spec, _state in engine.list("forged"))
+    number, planted = secrets.token_hex(32), secrets.token_hex(32)
+    engine.create_volume(VolumeSpec(tenant="forged", name="planted"))
+    engine.create_network(NetworkSpec(id=number, tenant="forged", name="planted"))
+    engine.create(dataclasses.replace(known, id=planted, name="planted", mounts=()))
+    try:
+        assert platform.docker("volume", "ls", "-q", tenant="forged").stdout == "known\n"
+        said = platform.manage("doctor", "--repair").stdout
+        assert "note     volume planted: the panel has no row of it" in said and "goes with its tenant forged" in said
+        assert f"note     network planted ({number[:12]}): the panel has no row of it" in said
+        assert f"note     container planted ({planted[:12]}): the panel has no row of it" in said
+        assert "volume known" not in said and "container known" not in said
+    finally:
+        said = platform.manage("tenant", "delete", "forged", "--now").stdout
+    assert "nothing is left of tenant forged" in said
+    assert ("forged" in engine.volumes.tenants(), engine.list("forged")) == (False, [])
 
 
 def test_a_container_whose_files_are_gone_is_gone(platform: Platform, engine: Engine) -> None:

@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import NoReturn
 
+from engine.leftovers import Told
 from workers.platform import checks, parts, prepare
 from workers.platform.places import USER, Places
 from workers.platform.say import Refusal, step
@@ -35,10 +36,13 @@ def _become(places: Places, release: Path, words: list[str]) -> NoReturn:
     os.execve(python, [python, "-m", "django", *words], environment)
 
 
-def tenants(places: Places, release: Path) -> dict[str, int] | None:
-    """Name → number of those it has. None: its database does not answer."""
+def tenants(places: Places, release: Path) -> dict[str, Told] | None:
+    """Those it has, by name. None: its database does not answer."""
     done = _ask(places, release, ["tenant", "list", "--json"], stderr=subprocess.DEVNULL)
-    return {tenant["name"]: tenant["number"] for tenant in json.loads(done.stdout)} if done.returncode == 0 else None
+    if done.returncode:
+        return None
+    kinds = ("containers", "volumes", "networks")
+    return {each["name"]: Told(each["number"], *(frozenset(each[kind]) for kind in kinds)) for each in json.loads(done.stdout)}
 
 
 def _export_context(places: Places, release: Path, words: list[str]) -> int:

@@ -43,7 +43,7 @@ def repair(places: Places, release: Path | None) -> int:
 def _tell_of_tenants(engine: Engine, places: Places, release: Path) -> int:
     tenants = panel.tenants(places, release)
     if tenants is None:
-        line("note     the panel's database does not answer: nobody looked for containers whose tenant is gone")
+        line("note     the panel's database does not answer: nobody looked for what it does not know")
         return 1
     return _remove(leftovers.of_tenants(engine, tenants))[0]
 

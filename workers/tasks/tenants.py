@@ -28,10 +28,10 @@ def ensure(act: Act) -> dict[str, Any]:
 
 @task(contract.REMOVE_TENANT)
 def remove(act: Act) -> dict[str, Any]:
-    """With the proof: what there was of it, and what is left."""
+    """With all that lies here of it, also what the panel knows nothing of; and with the proof: what there was, and what is left."""
     engine = host.engine()
     tenant = remains.known(engine, act.payload["tenant"])
     before = remains.look(engine, tenant)
-    engine.remove_tenant(tenant.name)
+    engine.remove_tenant(tenant.name, with_data=True)
     left = remains.look(engine, tenant)
     return {"before": {kind: len(names) for kind, names in before.items()}, "left": left}

@@ -13,12 +13,15 @@ from django.db.models import Count
 
 from controlpanel.accounts.services import user_named
 from controlpanel.base import command, units
+from controlpanel.containers.models import Container
 from controlpanel.hosts import ceilings, dispatch, log_use, tenants
+from controlpanel.networks.models import Network
 from controlpanel.tenancy import deletion
 from controlpanel.tenants import policy, queries
 from controlpanel.tenants.actor import command_line
 from controlpanel.tenants.models import Tenant
 from controlpanel.tenants.quota import words
+from controlpanel.volumes.models import Volume
 from engine.errors import AlreadyExists
 from engine.model.bandwidth import parse_rate, spelled
 
@@ -52,12 +55,12 @@ class Command(command.Command):
         self.say(tenant.endpoint)
 
     def add_list(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="name and number of each, for programs")
+        parser.add_argument("--json", action="store_true", help="for programs: name and number of each, and what it has on hosts")
 
     def do_list(self, options: dict[str, Any]) -> None:
         """all tenants with their limits"""
         if options["json"]:
-            self.say(json.dumps([{"name": tenant.name, "number": tenant.pk} for tenant in Tenant.objects.order_by("name")]))
+            self.say(json.dumps([_told(tenant) for tenant in Tenant.objects.order_by("name")]))
             return
         rows = [("NAME", "CONTAINERS", "CPUS", "MEMORY", "PIDS", "DISK", "")]
         for tenant in Tenant.objects.annotate(used=Count("containers")).order_by("name"):
@@ -137,6 +140,17 @@ class Command(command.Command):
         """take the mark of a deletion back, and start what ran"""
         tenant = _wait(deletion.restore(command_line(), queries.tenant_named(options["name"])))
         self.say(tenant.endpoint)
+
+
+def _told(tenant: Tenant) -> dict[str, Any]:
+    """What hosts are compared with: engine.leftovers."""
+    return {
+        "name": tenant.name,
+        "number": tenant.pk,
+        "containers": list(Container.everywhere.filter(tenant=tenant).values_list("engine_id", flat=True)),
+        "volumes": list(Volume.everywhere.filter(tenant=tenant).values_list("name", flat=True)),
+        "networks": list(Network.everywhere.filter(tenant=tenant).values_list("network_id", flat=True)),
+    }
 
 
 def _add_limits(parser: ArgumentParser) -> None:
