@@ -277,6 +277,13 @@ class Networks:
         except OSError as error:
             raise _said(error, "repair the firewall rules") from error
 
+    def is_whole(self) -> bool:
+        """Whether rules and bridges are as ``heal`` leaves them."""
+        try:
+            return not self.is_bridge_missing() and (not bridges.existing(self._instance) or self._rules.is_whole())
+        except OSError as error:
+            raise _said(error, "look at the firewall rules") from error
+
     def is_bridge_missing(self) -> bool:
         """Of a network that somebody is in. Cheap: for who asks again and again."""
         there = {name for _, name in socket.if_nameindex()}

@@ -63,6 +63,9 @@ class Rulebook:
 
     # -- all of them -----------------------------------------------------------------------------
 
+    def is_whole(self) -> bool:
+        return self._firewall.is_whole()
+
     def make(self) -> None:
         """What is missing, also in others' firewalls. Under ``changing``."""
         if not self._firewall.is_whole():

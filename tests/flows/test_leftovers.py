@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import secrets
+import signal
 import sqlite3
 import subprocess
 import time
@@ -176,6 +177,21 @@ def test_what_the_host_has_without_the_panel_is_said_and_goes_with_its_tenant(pl
         said = platform.manage("tenant", "delete", "forged", "--now").stdout
     assert "nothing is left of tenant forged" in said
     assert ("forged" in engine.volumes.tenants(), engine.list("forged")) == (False, [])
+
+
+def test_a_flushed_firewall_is_seen_and_repaired_while_the_agent_hangs(platform: Platform, engine: Engine, runs: str) -> None:
+    """Who mends it within a second while he runs: workers.agent.walls."""
+    agent, tables = platform.part("agent")["pid"], ("/usr/sbin/nft", "list", "tables")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        for family in ("inet", "bridge"):
+            subprocess.run(["/usr/sbin/nft", "delete", "table", family, f"slipway_{engine.instance}"], check=True)
+        said = platform.manage("doctor", "--repair").stdout
+        assert said.count(f"repaired nft tables and bridges of instance {engine.instance}") == 1, said
+        assert subprocess.run(tables, capture_output=True, text=True, check=True).stdout.count(f"slipway_{engine.instance}") == 2
+        assert "repaired" not in platform.manage("doctor", "--repair").stdout, "once"
+    finally:
+        os.kill(agent, signal.SIGCONT)
 
 
 def test_a_container_whose_files_are_gone_is_gone(platform: Platform, engine: Engine) -> None:

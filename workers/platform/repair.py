@@ -1,4 +1,5 @@
-"""``doctor --repair``: what crashes left on this machine is named and removed (engine/leftovers.py says what that is)."""
+"""``doctor --repair``: what crashes left on this machine is named and removed (engine/leftovers.py says what that is), and firewall rules
+and bridges that somebody took away are made again, which the agent does itself while it runs."""
 
 from __future__ import annotations
 
@@ -27,10 +28,13 @@ def repair(places: Places, release: Path | None) -> int:
 
         engine = Engine(places.engine)
         own = engine.instance
+        mended, failed = _mend(engine)
         try:
-            count, failed = _remove(leftovers.of_own(engine))
+            count, unremoved = _remove(leftovers.of_own(engine))
+            failed += unremoved
         except errors.Unavailable:
             line(f"note     no keeper answers in {places.run}: of this instance nothing was looked at. `sudo ./manage.py up` first")
+        count += mended
         if release is not None:
             count += _tell_of_tenants(engine, places, release)
     more, also_failed = _remove(leftovers.of_others(own))
@@ -38,6 +42,19 @@ def repair(places: Places, release: Path | None) -> int:
     if not count:
         line("ok       nothing was left over")
     return 1 if failed else 0
+
+
+def _mend(engine: Engine) -> tuple[int, int]:
+    """As ``_remove``."""
+    try:
+        if engine.networks.is_whole():
+            return 0, 0
+        engine.networks.heal()
+        line(f"repaired nft tables and bridges of instance {engine.instance}: they were not as the engine made them")
+    except errors.EngineError as error:
+        line(f"FAILED   nft tables and bridges of instance {engine.instance}: {error}")
+        return 1, 1
+    return 1, 0
 
 
 def _tell_of_tenants(engine: Engine, places: Places, release: Path) -> int:
