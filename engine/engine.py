@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 
@@ -23,9 +22,11 @@ from engine import (
     executions,
     filling,
     freezing,
+    image_facts,
     launching,
     neighbours,
     processes,
+    remains,
     remote,
     restarts,
     sampling,
@@ -38,18 +39,16 @@ from engine.images.store import ImageStore
 from engine.images.streams import Readable
 from engine.kernel import cgroups
 from engine.model.bandwidth import Bandwidth
-from engine.model.codec import to_json
 from engine.model.container import ContainerSpec, ContainerState, RestartPolicy, Status, check_spec
 from engine.model.execution import ExecSpec
 from engine.model.network import EndpointSpec, NetworkSpec, PortBinding
 from engine.model.resources import Resources
 from engine.model.rules import Rules
 from engine.model.tenant import TenantHost
-from engine.model.volume import IMAGE, VolumeSpec, check_volume
+from engine.model.volume import VolumeSpec, check_volume
 from engine.networks import Networks
 from engine.networks.netd_client import NetdClient
 from engine.records import Records
-from engine.registries import origins
 from engine.registries.registries import Recorded, Registries, Transfer
 from engine.restarts import Restart
 from engine.runtime.client import KeeperClient
@@ -114,28 +113,7 @@ class Engine:
 
     def remove_tenant(self, name: str, *, with_data: bool = False) -> None:
         """FailedPrecondition while it has containers or volumes: they are somebody's data. ``with_data``: they go, too."""
-        if with_data:  # volumes end with ``forget_tenant``
-            for spec, _state in self.list(name):
-                self.remove(name, spec.id, force=True)
-        volumes = [] if with_data else self.volumes.names(name)
-        for what, left in (("containers", [spec.name for spec, _state in self.list(name)]), ("volumes", volumes)):
-            if left:
-                raise errors.FailedPrecondition(f"tenant {name} still has {what}: {', '.join(sorted(left)[:10])}")
-        try:
-            tenant = self.tenants.get(name)
-        except errors.NotFound:
-            return
-        self.networks.remove_tenant(tenant)
-        self.images.forget_tenant(name)
-        self.volumes.forget_tenant(name)
-        origins.forget(self.config, name)
-        ceilings.forget(self.config, name)
-        self.traffic.forget(name)
-        self.end_file_work(name)
-        cgroups.remove(self.tenant_cgroup(name))
-        disk.to_trash(self.config.names / name, self.config.trash, name="names")
-        self.tenants.remove(name)
-        self.networks.shape_tenants()
+        remains.end(self, name, with_data=with_data)
 
     # -- life of a container ---------------------------------------------------------------------
 
@@ -402,71 +380,36 @@ class Engine:
     def load(self, tenant: str, stream: BinaryIO, *, platform: str = "") -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker load``; the last is {"images": […]}."""
         self.ensure_tenant(tenant)
-        return self._with_records(tenant, self.images.load(tenant, stream, platform=platform))
+        return image_facts.with_records(self, tenant, self.images.load(tenant, stream, platform=platform))
 
     def import_rootfs(self, tenant: str, stream: Readable, *, ref: str, **words: Any) -> Iterator[dict[str, Any]]:
         """Docker's progress lines of ``docker import``; the last is {"images": […]}. ``words``: see ImageStore.import_rootfs."""
         self.ensure_tenant(tenant)
-        return self._with_records(tenant, self.images.import_rootfs(tenant, stream, ref=ref or None, **words))
+        return image_facts.with_records(self, tenant, self.images.import_rootfs(tenant, stream, ref=ref or None, **words))
 
     def pull(self, tenant: str, name: str, **words: Any) -> Transfer:
         """Docker's progress lines of ``docker pull``; the last has {"images": […], "digest"}. ``words``: see Registries.pull."""
         self.ensure_tenant(tenant)
-        return Recorded(self.registries.pull(tenant, name, **words), functools.partial(self._with_records, tenant))
+        return Recorded(self.registries.pull(tenant, name, **words), functools.partial(image_facts.with_records, self, tenant))
 
     def push(self, tenant: str, name: str, **words: Any) -> Transfer:
         """Docker's progress lines of ``docker push``; after each tag one with {"images": […], "digest"}. ``words``: see Registries.push."""
         self.ensure_tenant(tenant)
-        return Recorded(self.registries.push(tenant, name, **words), functools.partial(self._with_records, tenant))
-
-    def _with_records(self, tenant: str, lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The store ends with the ids; who keeps rows needs the records and the tenant's names of them."""
-        for line in lines:
-            if "images" not in line:
-                yield line
-                continue
-            seen_ns, refs = time.time_ns(), self.images.refs(tenant)
-            images = [
-                {
-                    "refs": sorted(ref for ref, known in refs.items() if known == image_id),
-                    "record": to_json(self.images.get(image_id)),
-                    "time_ns": seen_ns,
-                }
-                for image_id in line["images"]
-            ]
-            yield {**line, "images": images}
+        return Recorded(self.registries.push(tenant, name, **words), functools.partial(image_facts.with_records, self, tenant))
 
     def described(self, tenant: str, image_ids: Sequence[str]) -> Sequence[dict[str, Any]]:
         """As the last line of a load has them."""
-        (line,) = self._with_records(tenant, iter([{"images": list(image_ids)}]))
-        found: Sequence[dict[str, Any]] = line["images"]
-        return found
+        return image_facts.described(self, tenant, image_ids)
 
     def remove_image(self, tenant: str, name: str, *, force: bool = False, prune: bool = True) -> dict[str, Strings]:
         """{"untagged": […], "deleted": […]}. Only the tenant's own containers are named when one stands in the way."""
-        in_use, running = self._users_of_images(tenant)
+        in_use, running = image_facts.users(self, tenant)
         return self.images.remove(tenant, name, force=force, prune=prune, in_use=in_use, running=running)
 
     def prune_images(self, tenant: str, images: Sequence[str], *, named: bool) -> dict[str, Any]:
         """See ImageStore.prune."""
-        in_use, running = self._users_of_images(tenant)
+        in_use, running = image_facts.users(self, tenant)
         return self.images.prune(tenant, images, named=named, in_use=in_use, running=running)
-
-    def _users_of_images(self, tenant: str) -> tuple[Callable[[str], Strings], Callable[[str], Strings]]:
-        """Image id → ids of the tenant's containers of it; of those that run. Looked up once, when first asked."""
-
-        @functools.cache
-        def users() -> tuple[dict[str, Strings], dict[str, Strings]]:
-            all_of: dict[str, Strings] = {}
-            running_of: dict[str, Strings] = {}
-            for spec, state in self.list(tenant):
-                for image_id in {spec.image_id, *(mount.source for mount in spec.mounts if mount.type == IMAGE)}:
-                    all_of.setdefault(image_id, []).append(spec.id)
-                    if state.has_process:
-                        running_of.setdefault(image_id, []).append(spec.id)
-            return all_of, running_of
-
-        return lambda image_id: users()[0].get(image_id, []), lambda image_id: users()[1].get(image_id, [])
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a host has of a tenant: looked for where it lies, in files and in the kernel, not in what anybody remembers.
+"""What a host has of a tenant, and the end of it: looked for where it lies, in files and in the kernel, not in what anybody remembers.
 
 Its removal is proved with it: what there was before, and that nothing is left after.
 """
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine import errors
+from engine import ceilings, disk, errors
 from engine.kernel import cgroups
 from engine.kernel.nftables import Nftables
 from engine.model.tenant import IDS_PER_TENANT
+from engine.registries import origins
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -42,6 +43,32 @@ def known(engine: Engine, name: str) -> Known:
         return Known(name)
     ids = range(tenant.uid_start, tenant.uid_start + IDS_PER_TENANT)
     return Known(name, frozenset(engine.networks.bridges_of(tenant)), ids)
+
+
+def end(engine: Engine, name: str, *, with_data: bool) -> None:
+    """See Engine.remove_tenant. Volumes end with ``forget_tenant``."""
+    if with_data:
+        for spec, _state in engine.list(name):
+            engine.remove(name, spec.id, force=True)
+    volumes = [] if with_data else engine.volumes.names(name)
+    for what, left in (("containers", [spec.name for spec, _state in engine.list(name)]), ("volumes", volumes)):
+        if left:
+            raise errors.FailedPrecondition(f"tenant {name} still has {what}: {', '.join(sorted(left)[:10])}")
+    try:
+        tenant = engine.tenants.get(name)
+    except errors.NotFound:
+        return
+    engine.networks.remove_tenant(tenant)
+    engine.images.forget_tenant(name)
+    engine.volumes.forget_tenant(name)
+    origins.forget(engine.config, name)
+    ceilings.forget(engine.config, name)
+    engine.traffic.forget(name)
+    engine.end_file_work(name)
+    cgroups.remove(engine.tenant_cgroup(name))
+    disk.to_trash(engine.config.names / name, engine.config.trash, name="names")
+    engine.tenants.remove(name)
+    engine.networks.shape_tenants()
 
 
 def look(engine: Engine, tenant: Known) -> Remains:
