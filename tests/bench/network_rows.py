@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _BYTES: Final = MEGABYTES << 20
 # nc ends with its own input: an open FIFO has no end
 _SINK: Final = ["sh", "-c", f"mkfifo /f; exec 3<>/f; [ $(nc -l -p 5001 <&3 | wc -c) = {_BYTES} ]"]
 _SOURCE: Final = f"until dd if=/dev/zero bs=1M count={MEGABYTES} 2>/dev/null | nc {{address}} 5001; do sleep 0.05; done"
+_PUBLISHING: Final = "start (a network of its own, a published port)"
 _ANSWER: Final = ["sh", "-c", "mkdir -p /w; echo hi >/w/index.html; exec httpd -f -p 80 -h /w"]
 
 
@@ -128,6 +130,11 @@ def connections(engine: Engine, _roots: Roots) -> Sample:
 
 def ports(engine: Engine, _roots: Roots) -> Sample:
     """What a start costs that publishes a port, in a network with names."""
+    return {f"{_PUBLISHING} ms": _published_starts(engine)}
+
+
+def _published_starts(engine: Engine) -> list[float]:
+    """ms."""
     times = []
     with _network(engine) as network:
         for _ in range(TIMES):
@@ -136,20 +143,22 @@ def ports(engine: Engine, _roots: Roots) -> Sample:
             engine.start(container)
             times.append((time.perf_counter() - since) * 1000)
             engine.remove(container, force=True)
-    return {"start (a network of its own, a published port) ms": times}
+    return times
 
 
 def many_ports(engine: Engine, _roots: Roots) -> Sample:
-    """The same with no port published yet, and as the 1,000th."""
+    """The same with no port published yet, and as the 1,000th. The ratio is to be 1.3 at most."""
     others = {f"{port}/tcp": [{"HostPort": str(20000 + port)}] for port in range(1, MANY_PORTS)}
-    few = ports(engine, _roots)
+    first = _published_starts(engine)
     with _network(engine) as network:
         crowd = engine.create(["sleep", "1d"], network, HostConfig={"NetworkMode": network, "PortBindings": others})
         try:
             engine.start(crowd)
-            many = ports(engine, _roots)
+            last = _published_starts(engine)
         finally:
             engine.remove(crowd, force=True)
     return {
-        f"{name[:-3]}, {when} ms": took for when, sample in (("the first", few), ("the 1,000th", many)) for name, took in sample.items()
+        f"{_PUBLISHING}, the first ms": first,
+        f"{_PUBLISHING}, the 1,000th ms": last,
+        f"{_PUBLISHING}, the 1,000th, times the first": statistics.median(last) / statistics.median(first),
     }
