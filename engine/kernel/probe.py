@@ -215,7 +215,9 @@ def _sizes_of_volumes(folder: Path) -> str:
         raise _Lacking(
             "mkfs.ext4 is not there", "Sizes of volumes and layers are refused; the administrator installs the package e2fsprogs"
         )
-    return "each is a file with a file system of its own, for the disk is not mounted with prjquota"
+    why = project_quota.why_never()
+    reason = f"this kernel was built without {why}" if why else "the disk is not mounted with prjquota"
+    return f"each is a file with a file system of its own, for {reason}"
 
 
 def _nfs(_folder: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
 import os
 import struct
 from pathlib import Path
@@ -29,6 +30,7 @@ _BLOCK: Final = struct.Struct("=8QI4x")  # struct if_dqblk, in blocks of 1 KiB
 _LIMITS: Final = 1 | 4  # QIF_BLIMITS, QIF_ILIMITS
 _FILES_MIN: Final = 1024
 _BYTES_OF_A_FILE: Final = 4096  # an empty one takes room of the disk, too: one for as many bytes
+_OPTIONS: Final = ("QUOTA", "QFMT_V2")  # for ext4
 _NONE: Final = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESRCH, errno.ENOTSUP, errno.EPERM, errno.ENOENT)
 
 
@@ -47,6 +49,16 @@ def holds(folder: Path) -> bool:
     finally:
         os.close(fd)
     return bool(struct.unpack_from("=H", state, 2)[0] & _ENFORCED)
+
+
+def why_never() -> str:
+    """What this kernel was built without, as it says of itself; "" when it has all, or says nothing. xfs has its own."""
+    try:
+        with gzip.open("/proc/config.gz", "rt") as file:
+            rows = set(file.read().splitlines())
+    except OSError:
+        return ""
+    return ", ".join(f"CONFIG_{name}" for name in _OPTIONS if not rows & {f"CONFIG_{name}=y", f"CONFIG_{name}=m"})
 
 
 def assign(folder: Path, project: int) -> None:

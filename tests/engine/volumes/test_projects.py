@@ -30,7 +30,7 @@ def quotas(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "project,quota", image], check=True)
     done = subprocess.run(["mount", "-o", "loop,prjquota", image, place], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"this kernel has no project quotas: {done.stderr.strip()}")
+        pytest.skip(f"this kernel has no project quotas: {project_quota.why_never() or done.stderr.strip()}")
     try:
         yield place
     finally:
