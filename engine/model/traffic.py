@@ -1,4 +1,4 @@
-"""What has gone through the networks of containers and tenants, by calendar month (UTC): IPv4, without the frames around it.
+"""What has gone through the networks of containers and tenants, by calendar month (UTC): packets, without the frames around them.
 
 What stays in a network counts as well, for the one who sends and the one who receives. Counted is what a container sends, though its
 tenant's share is used up and it is dropped then; and what comes for it, though a limit of its own (engine.kernel.shaping) drops it.

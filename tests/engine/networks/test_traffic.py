@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import socket
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +90,24 @@ def test_a_month_is_counted_once_whatever_ends_or_is_killed(instance: Instance, 
     assert two.id not in (instance.config.engine / "traffic.json").read_text()
     book.forget("alice")
     assert book.count(tell_all=True)[0].tenants == {}
+
+
+def test_at_the_end_of_a_month_the_next_begins_with_nothing(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    def now(*date: int) -> None:
+        moment = calendar.timegm((*date, 12, 0, 0, 0, 0, 0))
+        monkeypatch.setattr("engine.traffic.time", SimpleNamespace(time=lambda: moment))
+
+    one, other = instance.box("alice"), instance.box("alice")
+    present(instance, one)
+    for date, packets in (((2026, 11, 30), 3), ((2026, 12, 1), 2), ((2027, 1, 1), 1)):
+        now(*date)
+        book = TrafficBook(instance.config, instance.networks)  # another process each time
+        send(one, other, packets=packets)
+        month = "{}-{:02}".format(*date)
+        assert [(told.month, told.containers) for told in book.count()] == [(month, {one.id: counted(out=packets)})]
+        assert book.count() == []
+    told = {each.month: each.tenants["alice"].out_packets for each in book.count(tell_all=True)}
+    assert told == {"2026-12": 2, "2027-01": 1}, "the panel has those that are older"
 
 
 def test_a_tenant_that_goes_takes_its_links_along(instance: Instance) -> None:
