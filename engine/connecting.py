@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine import ceilings, errors
 from engine.model.bandwidth import Bandwidth, check_bandwidth
@@ -28,6 +28,8 @@ from engine.spec import options
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+
+_ANY: Final = "0.0.0.0"
 
 
 def reserve(engine: Engine, owner: TenantHost, spec: ContainerSpec, wanted: Sequence[EndpointSpec]) -> tuple[Endpoint, ...]:
@@ -78,7 +80,7 @@ def files(engine: Engine, spec: ContainerSpec, owner: TenantHost, reserved: Sequ
     """The texts of /etc/hosts and /etc/resolv.conf."""
     if spec.network_mode == HOST:
         return resolve.of_host(spec)
-    gateways = [each.gateway for each in reserved if each.is_way_out]
+    gateways = [each.gateway for each in reserved if each.is_way_out] + [each.ipv6_gateway for each in reserved if each.is_ipv6_way_out]
     hosts = resolve.hosts_file(
         spec,
         addresses=[address for each in reserved for address in each.addresses],
@@ -121,7 +123,7 @@ def connect(engine: Engine, tenant: str, container_id: str, endpoint: EndpointSp
                 engine.networks.shape((made,), spec.bandwidth)
             _enter(engine, owner, spec, made, endpoint)
             live = _rerouted(engine, owner, (*live, made), changed, state.pid)
-            held = _publish(engine, spec, live, state.ports or ports)
+            held = _publish(engine, spec, live, _asked(state.ports, ports))
             if _has_names(live):
                 _serve(engine, owner, spec, live, changed, state.pid)
             _refile(engine, spec, owner, before, live)
@@ -150,7 +152,7 @@ def disconnect(engine: Engine, tenant: str, container_id: str, network_id: str, 
         if network_id != DEFAULT:
             engine.netd.leave(network_id, container_id)
         live = _rerouted(engine, owner, [each for each in live if each.network_id != network_id], changed, state.pid)
-        held = _publish(engine, spec, live, state.ports or ports)
+        held = _publish(engine, spec, live, _asked(state.ports, ports))
         if any(each.network_id != DEFAULT for each in present):
             _serve(engine, owner, spec, live, changed, state.pid)
         _refile(engine, spec, owner, before, live)
@@ -266,16 +268,45 @@ def _lead_back(engine: Engine, spec: ContainerSpec, before: Sequence[Endpoint], 
 
 def _publish(engine: Engine, spec: ContainerSpec, live: Sequence[Endpoint], ports: Sequence[PortBinding]) -> tuple[PortBinding, ...]:
     """By the networks of its default routes; a container that has none is reached by nobody."""
-    ways = [each for each in live if each.is_way_out]
-    if not ways or not ports:
+    ipv4, ipv6 = next((each for each in live if each.is_way_out), None), next((each for each in live if each.is_ipv6_way_out), None)
+    way = ipv4 or ipv6
+    if way is None or not ports:
         if engine.networks.ports(spec.id):
             engine.networks.unpublish(spec.id)
             engine.netd.release(spec.id)
         return ()
     ceilings.check_ports(ports, ceilings.read(engine.config, spec.tenant))
-    held = engine.netd.hold(spec.id, ports, target=ways[0].ip_address, tenant=spec.tenant)
-    engine.networks.publish(spec.id, ways[0], held, ipv6=next((each for each in live if each.is_ipv6_way_out), None))
+    wanted = ports if ipv4 else _by_ipv6(ports, engine.networks.ports(spec.id))
+    held = engine.netd.hold(spec.id, wanted, target=str(way), tenant=spec.tenant)
+    engine.networks.publish(spec.id, way, held, ipv6=ipv6)
     return tuple(held)
+
+
+def _by_ipv6(ports: Sequence[PortBinding], held: Sequence[PortBinding]) -> list[PortBinding]:
+    """Of a container without IPv4. moby's "every address" is every IPv6 address then; what is for an IPv4 address waits until the container
+    has one. What is held stays as it is: nobody else gets it meanwhile."""
+    return [
+        port if port in held else replace(port, host_ip=port.host_ip or "::")
+        for port in ports
+        if port in held or not _is_ipv4(port.host_ip)
+    ]
+
+
+def _asked(held: Sequence[PortBinding] | None, ports: Sequence[PortBinding]) -> Sequence[PortBinding]:
+    """``ports``, at the ports of the host that they have already, and with what waited for IPv4."""
+    held = held or ()
+    have, asked = {_place(port) for port in held}, {_place(port) for port in ports}
+    both = [replace(port, host_ip=_ANY) for port in held if port.host_ip == "::" and _place(port) not in asked]
+    waiting = [*both, *(port for port in ports if _is_ipv4(port.host_ip))]
+    return [*held, *(port for port in waiting if _place(port) not in have)] if held else ports
+
+
+def _place(port: PortBinding) -> tuple[str, int, str]:
+    return port.host_ip, port.container_port, port.protocol
+
+
+def _is_ipv4(host_ip: str) -> bool:
+    return bool(host_ip) and ":" not in host_ip
 
 
 def _refile(engine: Engine, spec: ContainerSpec, owner: TenantHost, before: Sequence[Endpoint], now: Sequence[Endpoint]) -> None:
@@ -306,7 +337,7 @@ def _serve(
         networks=tuple(each.network_id for each in live if each.network_id != DEFAULT),
         links=links,
         servers=spec.dns,
-        forward=any(each.is_way_out for each in live),
+        forward=any(each.is_way_out or each.is_ipv6_way_out for each in live),
     )
     with engine.networks.inside(pid) as netns:
         engine.netd.serve(spec.id, netns, names)

@@ -62,7 +62,7 @@ def _refuse_what_is_not_there(settings: Object) -> None:
 def _wrong(network: NetworkView, address: str, ipv6_address: str, aliases: Sequence[str]) -> list[str]:
     """All that is wrong with addresses and aliases, in moby's order."""
     found = []
-    given = [(4, address, network.asked_pool)] if address else []
+    given = [(4, address, network.asked_pool or Pool())] if address else []
     given += [(6, ipv6_address, network.asked_ipv6_pool or Pool())] if ipv6_address else []
     if not network.user_defined:
         if given:

@@ -190,7 +190,7 @@ def endpoint(view: ContainerView, point: EndpointState, tenant: str) -> dict[str
     """One EndpointSettings. Where it is known by names, moby says so since it was started or connected."""
     spec, started = point.spec, view.state.run > 0
     named = spec.network_id not in (DEFAULT, HOST, NONE) and (started or spec not in view.spec.networks)
-    up = view.state.has_process and (bool(point.ip_address) or spec.network_id in (HOST, NONE))
+    up = view.state.has_process and (bool(point.ip_address or point.ipv6_address) or spec.network_id in (HOST, NONE))
     number = spec.network_id if spec.network_id not in (DEFAULT, HOST, NONE) else network_id(tenant, spec.network_id or BRIDGE)
     return {
         **endpoints.to_docker(spec, _linked(view, spec)),

@@ -121,7 +121,7 @@ def shape(view: NetworkView, inside: list[Member] | None = None) -> dict[str, An
         "Created": words.rfc3339(view.created_ns),
         "Scope": "local",
         "Driver": view.driver,
-        "EnableIPv4": True,
+        "EnableIPv4": view.pool is not None,
         "EnableIPv6": view.ipv6_pool is not None,
         "IPAM": {"Driver": "default", "Options": view.ipam.get("options"), "Config": _config(view)},
         "Internal": view.internal,
@@ -137,11 +137,10 @@ def shape(view: NetworkView, inside: list[Member] | None = None) -> dict[str, An
 
 def _config(view: NetworkView) -> list[dict[str, Any]] | None:
     """The default bridge's is empty until the host has made a place for the tenant."""
-    if not view.pool.subnet:
+    pools = ((view.pool, "auxiliary"), (view.ipv6_pool, "ipv6_auxiliary"))
+    found = [_family(pool, view.ipam.get(auxiliary)) for pool, auxiliary in pools if pool and pool.subnet]
+    if not found:
         return [] if view.name == BRIDGE else None
-    found = [_family(view.pool, view.ipam.get("auxiliary"))]
-    if view.ipv6_pool is not None:
-        found.append(_family(view.ipv6_pool, view.ipam.get("ipv6_auxiliary")))
     return [*found, *view.ipam.get("ignored", ())]
 
 

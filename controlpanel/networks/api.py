@@ -53,6 +53,7 @@ class NetworkOut(Schema):
     subnet: str
     gateway: str
     ip_range: str
+    ipv4: bool
     ipv6: bool
     ipv6_subnet: str
     ipv6_gateway: str
@@ -72,6 +73,7 @@ class NetworkIn(Asked):
     subnet: str = Field("", description="Empty: the host chooses.", examples=["172.28.0.0/16"])
     gateway: str = Field("", examples=["172.28.0.1"])
     ip_range: str = Field("", description="Part of the subnet that automatic addresses come from.", examples=["172.28.5.0/24"])
+    ipv4: bool = Field(True, description="False, with ipv6: its containers have IPv6 addresses alone.")
     ipv6: bool = Field(False, description="Its containers have IPv6 addresses, too; so they do where ipv6_subnet is named.")
     ipv6_subnet: str = Field("", description="Empty: the host chooses a /64.", examples=["fd00:7::/64"])
     ipv6_gateway: str = Field("", examples=["fd00:7::1"])
@@ -207,6 +209,7 @@ def to_docker(asked: NetworkIn) -> dict[str, Any]:
         "Name": asked.name,
         "Internal": asked.internal,
         "Attachable": asked.attachable,
+        "EnableIPv4": asked.ipv4,
         "EnableIPv6": asked.ipv6 or bool(asked.ipv6_subnet),
         "IPAM": {"Config": pools},
         "Options": options,
@@ -231,22 +234,23 @@ def _network(view: NetworkView) -> dict[str, Any]:
         **{name: getattr(view, name) for name in names},
         "project": projects.name_of(view.labels),
         "builtin": not view.user_defined,
-        "subnet": view.pool.subnet,
-        "gateway": view.pool.gateway,
-        "ip_range": view.pool.ip_range,
-        **ipv6_words(view),
+        **pool_words(view),
         "created_at": datetime.fromtimestamp(view.created_ns / 1e9, UTC),
     }
 
 
-def ipv6_words(view: NetworkView) -> dict[str, Any]:
-    """What both REST and pages say of it, and the reserved addresses of both families."""
-    pool = view.ipv6_pool or Pool()
+def pool_words(view: NetworkView) -> dict[str, Any]:
+    """What both REST and pages say of its addresses."""
+    ipv4, ipv6 = view.pool or Pool(), view.ipv6_pool or Pool()
     return {
+        "ipv4": view.pool is not None,
+        "subnet": ipv4.subnet,
+        "gateway": ipv4.gateway,
+        "ip_range": ipv4.ip_range,
         "ipv6": view.ipv6_pool is not None,
-        "ipv6_subnet": pool.subnet,
-        "ipv6_gateway": pool.gateway,
-        "ipv6_range": pool.ip_range,
+        "ipv6_subnet": ipv6.subnet,
+        "ipv6_gateway": ipv6.gateway,
+        "ipv6_range": ipv6.ip_range,
         "reserved": {**(view.ipam.get("auxiliary") or {}), **(view.ipam.get("ipv6_auxiliary") or {})},
     }
 

@@ -6,7 +6,7 @@ What is not done is refused by name; options of the driver that nobody knows are
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class Asked:
     attachable: bool = False
     icc: bool = True
     mtu: int = 0
-    pool: Pool = field(default_factory=Pool)
+    pool: Pool | None = field(default_factory=Pool)  # None = no IPv4
     ipv6_pool: Pool | None = None  # None = no IPv6
     ipam: dict[str, Any] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,10 @@ def read(body: Object) -> Asked:
     if not name.strip():
         raise InvalidArgument("invalid name: name is empty")
     ipam, options = body.get("IPAM") or {}, dict(body.get("Options") or {})
-    pools, shown = _pools(ipam, bool(body.get("EnableIPv6")))
+    families = [version for version, enabled in ((4, body.get("EnableIPv4") is not False), (6, body.get("EnableIPv6"))) if enabled]
+    if not families:
+        raise InvalidArgument("IPv4 or IPv6 must be enabled")
+    pools, shown = _pools(ipam, families)
     mtu, icc = _options(options)
     labels = dict(body.get("Labels") or {})
     return Asked(
@@ -67,8 +70,8 @@ def read(body: Object) -> Asked:
         attachable=bool(body.get("Attachable")),
         icc=icc,
         mtu=mtu,
-        pool=pools[4],
-        ipv6_pool=pools[6] if body.get("EnableIPv6") else None,
+        pool=pools.get(4),
+        ipv6_pool=pools.get(6),
         ipam={**shown, "options": ipam.get("Options")},
         options=options,
         labels=labels,
@@ -88,8 +91,6 @@ def _check_kind(body: Object) -> None:
         raise PermissionDenied("cannot create a swarm scoped network when swarm is not active", rule="network")
     if driver != "bridge":
         raise _no_driver(driver)
-    if body.get("EnableIPv4") is False:
-        raise Unsupported("networks without IPv4 are not supported (EnableIPv4)")
     ipam = (body.get("IPAM") or {}).get("Driver") or "default"
     if ipam != "default":
         raise NotFound(f'plugin "{ipam}" not found')
@@ -105,22 +106,23 @@ def _no_driver(driver: str) -> EngineError:
     return NotFound(f'plugin "{driver}" not found')
 
 
-def _pools(ipam: Object, ipv6: bool) -> tuple[dict[int, Pool], dict[str, Any]]:
-    """By family, and what is kept to be shown: the names of reserved addresses, and IPv6 configs of a network without, which count for
-    nothing."""
+def _pools(ipam: Object, families: Sequence[int]) -> tuple[dict[int, Pool], dict[str, Any]]:
+    """By family, and what is kept to be shown: the names of reserved addresses, and configs of a family that the network does without,
+    which count for nothing."""
     configs = ipam.get("Config") or []
-    wrong = [sentence for config in configs for sentence in _wrong(config, ipv6)]
+    wrong = [sentence for config in configs for sentence in _wrong(config, ipv6=6 in families)]
     if wrong:
         raise InvalidArgument("invalid network config:\n" + (wrong[0] if len(wrong) == 1 else "\n".join(f"* {each}" for each in wrong)))
     given: dict[int, list[Object]] = {4: [], 6: []}
     for config in configs:
         given[ipaddress.ip_network(config["Subnet"], strict=False).version].append(config)
     shown: dict[str, Any] = {}
-    if given[6] and not ipv6:
-        shown["ignored"] = given.pop(6)
+    for version in {4, 6}.difference(families):
+        if ignored := given.pop(version):
+            shown["ignored"] = ignored
     if any(len(each) > 1 for each in given.values()):
         raise PermissionDenied("bridge driver doesn't support multiple subnets", rule="network")
-    pools = {4: Pool(), 6: Pool()}
+    pools = dict.fromkeys(families, Pool())
     for version, (config, *_) in ((version, each) for version, each in given.items() if each):
         auxiliary = dict(config.get("AuxiliaryAddresses") or {})
         shown["auxiliary" if version == 4 else "ipv6_auxiliary"] = auxiliary

@@ -36,11 +36,12 @@ class NetworkForm(forms.Form):
     labels = said(PairsField, _("Labels"), "--label", "lines", like="team=shop")
     internal = said(forms.BooleanField, _("Internal: no way out and none in"), "--internal", "switch")
     ipv6 = said(forms.BooleanField, _("Its containers have IPv6, too"), "--ipv6", "switch")
+    ipv6_only = said(forms.BooleanField, _("Its containers have no IPv4"), "--ipv4=false", "switch")
     isolated = said(
         forms.BooleanField, _("Its containers do not reach each other"), "-o com.docker.network.bridge.enable_icc=false", "switch"
     )
 
-    SWITCHES: Final = ("internal", "ipv6", "isolated")
+    SWITCHES: Final = ("internal", "ipv6", "ipv6_only", "isolated")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,15 +50,16 @@ class NetworkForm(forms.Form):
         self.fields["name"].widget.attrs["autofocus"] = True
 
     def clean(self) -> dict[str, Any]:
-        if self.cleaned_data.get("ipv6_subnet") and not self.cleaned_data.get("ipv6"):
-            self.add_error("ipv6_subnet", _("IPv6 is not switched on."))
+        for name in ("ipv6_subnet", "ipv6_only"):
+            if self.cleaned_data.get(name) and not self.cleaned_data.get("ipv6"):
+                self.add_error(name, _("IPv6 is not switched on."))
         return self.cleaned_data
 
     def to_docker(self) -> dict[str, Any]:
         """The body of ``POST /networks/create`` that REST makes of the same words."""
         filled = self.cleaned_data
         words = {name: filled[name] for name in NetworkIn.model_fields if filled.get(name)}
-        return to_docker(NetworkIn.model_validate({**words, "icc": not filled["isolated"]}))
+        return to_docker(NetworkIn.model_validate({**words, "ipv4": not filled["ipv6_only"], "icc": not filled["isolated"]}))
 
 
 class ConnectForm(forms.Form):

@@ -33,12 +33,12 @@ class Network(models.Model):
     attachable = models.BooleanField(default=False)
     icc = models.BooleanField(default=True)  # its containers reach each other
     mtu = models.IntegerField(default=0)  # 0 = the host's
-    asked_pool = models.JSONField(default=dict)  # engine.model.network.Pool; {} = the host chooses
-    pool = models.JSONField(default=dict)  # the same, as the host gave it
+    asked_pool = models.JSONField(null=True, default=dict)  # engine.model.network.Pool; {} = the host chooses; None = no IPv4
+    pool = models.JSONField(null=True, default=dict)  # the same, as the host gave it
     asked_ipv6_pool = models.JSONField(null=True, default=None)  # None = no IPv6
     ipv6_pool = models.JSONField(null=True, default=None)
     ipam = models.JSONField(default=dict)  # as asked: "auxiliary" and "ipv6_auxiliary" addresses by name, "options" of the driver, and
-    # "ignored" IPv6 configs
+    # "ignored" configs of the family that it does without
     options = models.JSONField(default=dict)  # of the driver, as asked
     labels = models.JSONField(default=dict)
     rules = models.JSONField(default=dict)  # engine.model.rules.Rules, as the host has it
@@ -62,7 +62,7 @@ class Network(models.Model):
             id=self.network_id,
             tenant=self.tenant.name,
             name=self.name,
-            pool=codec.from_json(Pool, self.asked_pool),
+            pool=codec.from_json(Pool | None, self.asked_pool),
             ipv6_pool=codec.from_json(Pool | None, self.asked_ipv6_pool),
             internal=self.internal,
             icc=self.icc,

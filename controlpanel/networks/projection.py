@@ -36,8 +36,8 @@ class NetworkView:
     attachable: bool = False
     icc: bool = True
     mtu: int = 0
-    asked_pool: Pool = field(default_factory=Pool)
-    pool: Pool = field(default_factory=Pool)
+    asked_pool: Pool | None = field(default_factory=Pool)
+    pool: Pool | None = field(default_factory=Pool)  # None = no IPv4
     asked_ipv6_pool: Pool | None = None
     ipv6_pool: Pool | None = None  # None = no IPv6
     ipam: dict[str, Any] = field(default_factory=dict)
@@ -141,8 +141,8 @@ def view(row: Network) -> NetworkView:
         attachable=row.attachable,
         icc=row.icc,
         mtu=row.mtu,
-        asked_pool=codec.from_json(Pool, row.asked_pool),
-        pool=codec.from_json(Pool, row.pool),
+        asked_pool=codec.from_json(Pool | None, row.asked_pool),
+        pool=codec.from_json(Pool | None, row.pool),
         asked_ipv6_pool=codec.from_json(Pool | None, row.asked_ipv6_pool),
         ipv6_pool=codec.from_json(Pool | None, row.ipv6_pool),
         ipam=row.ipam,

@@ -17,7 +17,7 @@ from controlpanel.containers.projection import ContainerView
 from controlpanel.containers.views import show_tab
 from controlpanel.networks import connecting, creation, limiting, members, services
 from controlpanel.networks import projection as known
-from controlpanel.networks.api import ipv6_words
+from controlpanel.networks.api import pool_words
 from controlpanel.networks.forms import BandwidthForm, ConnectForm, NetworkForm, PortsForm, RulesForm
 from controlpanel.networks.projection import NetworkView
 from controlpanel.tenants import projects
@@ -298,10 +298,7 @@ def _row(view: NetworkView, used_by: int) -> dict[str, Any]:
         "name": view.name,
         "driver": view.driver,
         "own": view.user_defined,
-        "subnet": view.pool.subnet,
-        "gateway": view.pool.gateway,
-        "ip_range": view.pool.ip_range,
-        **ipv6_words(view),
+        **pool_words(view),
         "internal": view.internal,
         "isolated": not view.icc,
         "mtu": view.mtu,

@@ -20,13 +20,6 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> int:
         return int(route.link_lookup(ifname=name)[0])
 
 
-def open_bridge(index: int, *, address: str, prefix: int) -> None:
-    """Its address (there already is fine), then up."""
-    with _route(f"open bridge {index}") as route:
-        route.addr("replace", index=index, address=address, prefixlen=prefix)
-        route.link("set", index=index, state="up")
-
-
 def delete(name: str) -> None:
     """17 to 26 ms for a veth: never on the path of a container, whose namespace takes its links with it. ENODEV: no such link."""
     with _route(f"delete link {name}") as route:

@@ -49,7 +49,7 @@ class NetworkSpec:
     id: str  # 64 hex digits, chosen by whoever asks
     tenant: str
     name: str
-    pool: Pool = field(default_factory=Pool)
+    pool: Pool | None = field(default_factory=Pool)  # None = its containers have no IPv4
     ipv6_pool: Pool | None = None  # None = its containers have no IPv6
     internal: bool = False  # no way out of it and none in
     icc: bool = True  # its containers reach each other
@@ -113,7 +113,10 @@ def check_network(spec: NetworkSpec) -> None:
         )
     if spec.mtu and not 68 <= spec.mtu <= 65535:
         raise InvalidArgument(f"invalid MTU {spec.mtu}: must be between 68 and 65535")
-    check_pool(spec.pool, 4)
+    if spec.pool is None and spec.ipv6_pool is None:
+        raise InvalidArgument("IPv4 or IPv6 must be enabled")
+    if spec.pool is not None:
+        check_pool(spec.pool, 4)
     if spec.ipv6_pool is not None:
         if spec.mtu and spec.mtu < IPV6_MTU:
             raise InvalidArgument(f"invalid MTU {spec.mtu}: IPv6 needs at least {IPV6_MTU}")

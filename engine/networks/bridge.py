@@ -40,7 +40,7 @@ def create(bridge: Bridged) -> None:
     It goes up last: a bridge that is up is complete.
     """
     try:
-        index = links.add_bridge(bridge.link, mac=ipam.mac_address(bridge.gateway), mtu=bridge.mtu or uplink_mtu())
+        index = links.add_bridge(bridge.link, mac=bridge.mac_address, mtu=bridge.mtu or uplink_mtu())
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
@@ -50,24 +50,17 @@ def create(bridge: Bridged) -> None:
             (_SYSCTL / name.format(bridge.link)).write_text(value)
         except FileNotFoundError:
             pass  # a kernel without IPv6
+    given = [(pool.gateway, ipam.prefix_length(pool.subnet)) for pool in (bridge.pool, bridge.ipv6_pool) if pool]
     if bridge.ipv6_pool:
-        given = ((bridge.ipv6_pool.gateway, ipam.prefix_length(bridge.ipv6_pool.subnet)), (_LINK_LOCAL, 64))
-        with netlink.Socket() as sock:
-            sock.run([netlink.add_address(index, address, prefix, replace=True) for address, prefix in given])
-    links.open_bridge(index, address=bridge.gateway, prefix=ipam.prefix_length(bridge.subnet))
+        given.append((_LINK_LOCAL, 64))
+    with netlink.Socket() as sock:
+        sock.run([*(netlink.add_address(index, *each, replace=True) for each in given), netlink.set_up(bridge.link)])
 
 
 def existing(instance: str) -> dict[str, str]:
-    """The bridges of the instance with their IPv4 subnets, as the kernel has them: {link: subnet}."""
-    found = {}
-    for network in netlink.addresses():
-        try:
-            name = socket.if_indextoname(network.link)
-        except OSError:
-            continue  # gone meanwhile
-        if re.fullmatch(rf"{instance}bn?\d+", name):
-            found[name] = str(ipaddress.IPv4Interface((network.address, network.prefix)).network)
-    return found
+    """The bridges of the instance with their IPv4 subnets ("" = none), as the kernel has them: {link: subnet}."""
+    subnets = {each.link: str(ipaddress.IPv4Interface((each.address, each.prefix)).network) for each in netlink.addresses()}
+    return {name: subnets.get(index, "") for index, name in socket.if_nameindex() if re.fullmatch(rf"{instance}bn?\d+", name)}
 
 
 def delete(name: str) -> None:

@@ -20,19 +20,16 @@ class Bridged:
     tenant: str
     name: str
     link: str  # at most 15 characters
-    subnet: str
-    gateway: str
-    ip_range: str = ""  # "" = the whole subnet
-    reserved: tuple[str, ...] = ()
+    pool: Pool | None  # complete; None = no IPv4
     internal: bool = False
     icc: bool = True
     mtu: int = 0  # 0 = the host's
-    ipv6_pool: Pool | None = None  # complete; None = no IPv6
+    ipv6_pool: Pool | None = None  # likewise
 
     @property
-    def pool(self) -> Pool:
-        """Of IPv4."""
-        return Pool(subnet=self.subnet, gateway=self.gateway, ip_range=self.ip_range, reserved=self.reserved)
+    def mac_address(self) -> str:
+        """Of the bridge."""
+        return ipam.mac_address((self.pool or self.ipv6_pool or Pool()).gateway)
 
 
 def default_bridge(instance: str, tenant: TenantHost) -> Bridged:
@@ -42,23 +39,19 @@ def default_bridge(instance: str, tenant: TenantHost) -> Bridged:
         tenant=tenant.name,
         name=_DEFAULT_NAME,
         link=f"{instance}b{tenant.number}",
-        subnet=tenant.subnet,
-        gateway=ipam.gateway(tenant.subnet),
+        pool=Pool(subnet=tenant.subnet, gateway=ipam.gateway(tenant.subnet)),
     )
 
 
 def defined_bridge(instance: str, number: int, spec: NetworkSpec) -> Bridged:
-    """Of a spec whose pool is complete."""
+    """Of a spec whose pools are complete."""
     return Bridged(
         id=spec.id,
         key=spec.id,
         tenant=spec.tenant,
         name=spec.name,
         link=f"{instance}bn{number}",
-        subnet=spec.pool.subnet,
-        gateway=spec.pool.gateway,
-        ip_range=spec.pool.ip_range,
-        reserved=spec.pool.reserved,
+        pool=spec.pool,
         internal=spec.internal,
         icc=spec.icc,
         mtu=spec.mtu,

@@ -59,8 +59,8 @@ class Defined:
                 return from_json(NetworkSpec, record["spec"])
             if record["spec"]["tenant"] == spec.tenant and record["spec"]["name"] == spec.name:
                 raise AlreadyExists(f"network with name {spec.name} already exists")
-        ipv6_pool = None if spec.ipv6_pool is None else self._complete(spec.ipv6_pool, 6, known)
-        made = replace(spec, pool=self._complete(spec.pool, 4, known), ipv6_pool=ipv6_pool)
+        pool, ipv6_pool = (each and self._complete(each, version, known) for version, each in ((4, spec.pool), (6, spec.ipv6_pool)))
+        made = replace(spec, pool=pool, ipv6_pool=ipv6_pool)
         taken = {record["number"] for record in known}
         number = next(number for number in range(1, len(taken) + 2) if number not in taken)
         path = self._path(spec.tenant, spec.id)

@@ -31,15 +31,15 @@ TARGET: Final = "@nh,384,128"  # of a neighbour advertisement without options be
 
 class Bridge(NamedTuple):
     name: str
-    subnet: str
+    subnet: str  # "" = no IPv4
     internal: bool = False
     icc: bool = True
-    gateway: str = ""  # "" = the first address
+    mac: str = ""
     ipv6_subnet: str = ""
 
 
 class Port(NamedTuple):
-    """A container's end of a bridge. ``ipv6_address`` "" = it has none."""
+    """A container's end of a bridge. An address "" = it has none of that family."""
 
     link: str
     mac: str
@@ -76,8 +76,12 @@ def quoted(name: str) -> str:
 
 def places(bridge: Bridge) -> list[tuple[str, str]]:
     """(set, element) of each that a bridge is in."""
-    name, mac = quoted(bridge.name), ipam.mac_address(bridge.gateway or ipam.gateway(bridge.subnet))
-    found = [("bridges", name), ("subnets", bridge.subnet), ("gateways", f"{name} . {mac}")]
+    name = quoted(bridge.name)
+    found = [("bridges", name)]
+    if bridge.subnet:
+        found.append(("subnets", bridge.subnet))
+    if bridge.mac:
+        found.append(("gateways", f"{name} . {bridge.mac}"))
     if bridge.ipv6_subnet:
         found.append(("subnets6", bridge.ipv6_subnet))
     if bridge.internal:
@@ -127,7 +131,8 @@ def _service(port: int) -> bytes:
 def keys(port: Port) -> Iterator[tuple[str, bytes]]:
     """(set, element) of each that lets it talk."""
     place = link_name(port.link) + bytes.fromhex(port.mac.replace(":", "")) + b"\0\0"
-    yield "ports", place + netlink.packed(port.address)[1]
+    if port.address:
+        yield "ports", place + netlink.packed(port.address)[1]
     for address in ipv6_addresses(port):
         for name in ("ports6", "targets6"):
             yield name, place + netlink.packed(address)[1]
@@ -143,7 +148,7 @@ def ipv6_addresses(port: Port) -> tuple[str, ...]:
 
 def allowed(ports: Iterable[Port]) -> set[tuple[str, str, str]]:
     """(link, MAC, address) of each that may be sent from."""
-    return {(port.link, port.mac, address) for port in ports for address in (port.address, *ipv6_addresses(port))}
+    return {(port.link, port.mac, address) for port in ports for address in filter(None, (port.address, *ipv6_addresses(port)))}
 
 
 def guarded(ports: Iterable[Port]) -> dict[str, str]:
@@ -151,7 +156,8 @@ def guarded(ports: Iterable[Port]) -> dict[str, str]:
     found: dict[str, list[str]] = {name: [] for name in GUARDS}
     for port in ports:
         place = f"{quoted(port.link)} . {port.mac}"
-        found["ports"].append(f"{place} . {port.address}")
+        if port.address:
+            found["ports"].append(f"{place} . {port.address}")
         for address in ipv6_addresses(port):
             found["ports6"].append(f"{place} . {address}")
             found["targets6"].append(f"{place} . {_hex(address)}")

@@ -21,7 +21,7 @@ _SETTINGS = Path("/proc/sys/net/ipv6/conf")  # of the network namespace of whoev
 class Endpoint:
     """What a container has reserved; real only while it runs."""
 
-    ip_address: str  # dotted
+    ip_address: str  # dotted; "" = it has none
     prefix_len: int
     gateway: str  # the bridge's own address
     mac_address: str  # 02:42:… unless another one was asked for
@@ -37,6 +37,9 @@ class Endpoint:
     @property
     def addresses(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.ip_address, self.ipv6_address)))
+
+    def __str__(self) -> str:
+        return self.ip_address or self.ipv6_address
 
     def port(self) -> Port:
         return Port(self.link, self.mac_address, self.ip_address, self.ipv6_address)
@@ -66,7 +69,9 @@ def plug(sock: netlink.Socket, opener: Opener, endpoint: Endpoint, *, bridge: Br
         steps = [netlink.set_up("lo")]
         if HAS_IPV6:
             steps.append(netlink.no_ipv6_address(inside_name))
-        steps += [netlink.set_up(inside_name), netlink.add_address(index, endpoint.ip_address, endpoint.prefix_len)]
+        steps.append(netlink.set_up(inside_name))
+        if endpoint.ip_address:
+            steps.append(netlink.add_address(index, endpoint.ip_address, endpoint.prefix_len))
         if endpoint.ipv6_address:
             steps.append(netlink.add_address(index, ipam.link_local(endpoint.mac_address), 64))
             steps.append(netlink.add_address(index, endpoint.ipv6_address, endpoint.ipv6_prefix_len))

@@ -255,7 +255,7 @@ class Firewall:
 
     def _inet(self, everything: Everything) -> str:
         bridges, forwards, closed = everything.bridges, everything.forwards, elements.closed(everything.closed)
-        talkers = dict.fromkeys(port.address for port in everything.ports)
+        talkers = dict.fromkeys(port.address for port in everything.ports if port.address)
         talkers6 = dict.fromkeys(port.ipv6_address for port in everything.ports if port.ipv6_address)
         uplinks = netlink.default_route_links() | netlink.default_route_links(socket.AF_INET6)
         keep = f"oifname != {{ {', '.join(map(elements.quoted, sorted(uplinks)))} }}" if uplinks else ""

@@ -53,10 +53,10 @@ def candidates(subnet: str, last: int, *, ip_range: str = "", never: Collection[
             yield offset, dotted
 
 
-def mac_address(dotted: str) -> str:
-    """02:42 and the four bytes of the address, as Docker's: locally administered, unique where the address is, and stable,
-    so that neighbours' ARP caches stay right when an address goes to another container."""
-    return "02:42:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(dotted).packed)
+def mac_address(address: str) -> str:
+    """02:42 and the last four bytes of the address, as Docker's: locally administered, unique where the address is, and stable,
+    so that neighbours' caches stay right when an address goes to another container."""
+    return "02:42:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(address).packed[-4:])
 
 
 def link_local(mac: str) -> str:

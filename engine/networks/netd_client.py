@@ -87,7 +87,7 @@ class NetdClient:
         return [port_from_json(port) for port in words["ports"]]
 
     def target(self, container_id: str, address: str) -> None:
-        """The container's IPv4 address, to which its IPv6 ports are relayed; "" = nowhere."""
+        """The container's address, of IPv4 where it has one, to which its IPv6 ports are relayed; "" = nowhere."""
         self._facts.target(container_id, address)
         self._tell("target", id=container_id, address=address)
 

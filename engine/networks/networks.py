@@ -175,7 +175,7 @@ class Networks:
             with self._rules.letting_go(endpoint.port()):
                 self._leases.free(container_id, endpoint.network_id)
         except OSError as error:
-            raise _said(error, f"disconnect {endpoint.ip_address}") from error
+            raise _said(error, f"disconnect {endpoint}") from error
 
     def route(self, endpoint: Endpoint, pid: int) -> None:
         """The container's default routes whose way out it is go by this one from now on."""
@@ -183,7 +183,7 @@ class Networks:
             with self.inside(pid) as netns:
                 endpoints.route(self._opener, endpoint, netns=netns)
         except OSError as error:
-            raise _said(error, f"route by {endpoint.gateway}") from error
+            raise _said(error, f"route by {endpoint}") from error
 
     def limit(self, container_id: str, reserved: Sequence[Endpoint], rules: Rules) -> None:
         """The container's allow-lists hold for these addresses, and for no other ones; before it is attached to them."""
@@ -210,7 +210,8 @@ class Networks:
             raise _said(error, "limit the bandwidth of tenants") from error
 
     def publish(self, container_id: str, endpoint: Endpoint, ports: Sequence[PortBinding], *, ipv6: Endpoint | None = None) -> None:
-        """The ports of the host lead to the container's address there, and no other ones do; by IPv6 to the one at ``ipv6``.
+        """The ports of the host lead to the container's address there, and no other ones do; by IPv6 to the one at ``ipv6``, which may be
+        the same endpoint.
 
         With br_netfilter, which dockerd loads, who uses a port of its own gets the frame back from the bridge: its port must allow that.
         """
@@ -219,7 +220,7 @@ class Networks:
             sock.run([netlink.hairpin_port(sock.index(link)) for link in {endpoint.link, ipv6.link if ipv6 else endpoint.link}])
             self._rules.publish(container_id, endpoint.ip_address, ipv6.ipv6_address if ipv6 else "", ports)
         except OSError as error:
-            raise _said(error, f"publish ports of {endpoint.ip_address}") from error
+            raise _said(error, f"publish ports of {endpoint}") from error
 
     def unpublish(self, container_id: str) -> None:
         """No port leads to it."""
@@ -243,7 +244,7 @@ class Networks:
                     shaping.remove(self._host(), self._ifb(lease.link))
                     self._leases.free(container_id, network_id)
         except OSError as error:
-            raise _said(error, f"release {', '.join(lease.address for _, lease in leases)}") from error
+            raise _said(error, f"release {', '.join(lease.address or lease.ipv6_address for _, lease in leases)}") from error
 
     # -- all of them -----------------------------------------------------------------------------
 
@@ -351,7 +352,7 @@ class Networks:
             mtu = network.mtu or self._link_mtu()
             endpoints.plug(sock, self._opener, endpoint, bridge=network, mtu=mtu, netns=netns, knows_ipv6=knows_ipv6)
         except OSError as error:
-            raise _said(error, f"attach {endpoint.ip_address} to network {network.name} of tenant {tenant.name}") from error
+            raise _said(error, f"attach {endpoint} to network {network.name} of tenant {tenant.name}") from error
 
     @contextmanager
     def inside(self, pid: int) -> Iterator[int]:
@@ -432,11 +433,11 @@ class Networks:
 
 
 def _endpoint(lease: Lease, network: Bridged, interface: str, ways: WaysOut) -> Endpoint:
-    ipv6 = network.ipv6_pool if lease.ipv6_address else None
+    ipv4, ipv6 = network.pool if lease.address else None, network.ipv6_pool if lease.ipv6_address else None
     return Endpoint(
         ip_address=lease.address,
-        prefix_len=ipam.prefix_length(network.subnet),
-        gateway=network.gateway,
+        prefix_len=ipam.prefix_length(ipv4.subnet) if ipv4 else 0,
+        gateway=ipv4.gateway if ipv4 else "",
         mac_address=lease.mac,
         link=lease.link,
         network_id=network.id,

@@ -1,6 +1,7 @@
 """Published ports: what leads to which container, as files for whoever builds the rules anew, and in the firewall.
 
     networks/published/<container id>     {"address": the container's, "ipv6_address", "ports": [PortBinding with its host_port]}
+                                          an address "" = none of that family
 
 The firewall forwards IPv4 to the one address and IPv6 to the other, so a container sees who comes. netd holds each port and relays what is
 left of IPv6 (engine.networks.netd): to a container without, and to [::1], which leads out of no host.
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine import disk
 from engine.model.codec import from_json, to_json
@@ -51,16 +53,16 @@ class Published:
         return () if record is None else from_json(tuple[PortBinding, ...], record["ports"])
 
     def address_of(self, container_id: str) -> str:
-        """Where its ports lead; "" = it has none."""
+        """Where its ports lead, by IPv4 if it can; "" = it has none."""
         record = disk.read_json(self._folder / container_id)
-        return "" if record is None else str(record["address"])
+        return "" if record is None else _address(record)
 
     def addressed(self) -> Iterator[tuple[str, str, tuple[PortBinding, ...]]]:
-        """(container id, its address, its ports)."""
+        """(container id, ``address_of`` it, its ports)."""
         for path in self._paths():
             record = disk.read_json(path)
             if record is not None:
-                yield path.name, record["address"], from_json(tuple[PortBinding, ...], record["ports"])
+                yield path.name, _address(record), from_json(tuple[PortBinding, ...], record["ports"])
 
     def clear(self) -> None:
         """After the rules are gone."""
@@ -81,6 +83,10 @@ class Published:
             return []
         ports = from_json(tuple[PortBinding, ...], record["ports"])
         return list(_forwards(record["address"], record.get("ipv6_address", ""), ports))
+
+
+def _address(record: Mapping[str, Any]) -> str:
+    return str(record["address"] or record["ipv6_address"])
 
 
 def _forwards(address: str, ipv6_address: str, ports: Iterable[PortBinding]) -> Iterator[Forward]:

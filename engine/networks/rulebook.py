@@ -19,7 +19,7 @@ from engine.model.rules import Rules
 from engine.model.tenant import TenantHost
 from engine.model.traffic import Counts
 from engine.networks import bridge as bridges
-from engine.networks import neighbours
+from engine.networks import ipam, neighbours
 from engine.networks.bridged import Bridged
 from engine.networks.defined import Defined
 from engine.networks.elements import Bridge, Port
@@ -104,7 +104,7 @@ class Rulebook:
     def limit_network(self, spec: NetworkSpec) -> None:
         """Its own allow-lists hold, and no other ones. Under ``changing``."""
         if spec.rules or self._limited.of(NETWORKS, spec.id) is not None:
-            subnets = (spec.pool.subnet, spec.ipv6_pool.subnet) if spec.ipv6_pool else (spec.pool.subnet,)
+            subnets = tuple(pool.subnet for pool in (spec.pool, spec.ipv6_pool) if pool)
             self._limited.write(NETWORKS, spec.id, subnets, spec.rules)
             self._refill()
 
@@ -164,9 +164,9 @@ class Rulebook:
     # -- published ports -------------------------------------------------------------------------
 
     def publish(self, container_id: str, address: str, ipv6_address: str, ports: Sequence[PortBinding]) -> None:
-        """These lead to the addresses, and no other ones; the second may be ""."""
+        """These lead to the addresses, and no other ones; one of the two may be ""."""
         self._insist(lambda: self._published.add(container_id, address, ipv6_address, ports))
-        self._close_to_strangers(container_id, address)
+        self._close_to_strangers(container_id, address or ipv6_address)
 
     def unpublish(self, container_id: str) -> None:
         ports, address = self._published.ports_of(container_id), self._published.address_of(container_id)
@@ -250,7 +250,8 @@ class Rulebook:
         for link, subnet in bridges.existing(self._instance).items():
             network = known.get(link)
             is_closed = network is None and link.startswith(f"{self._instance}bn")
-            there.append(_bridge(network) if network else Bridge(link, subnet, internal=is_closed))
+            mac = ipam.mac_address(ipam.gateway(subnet)) if subnet else ""
+            there.append(_bridge(network) if network else Bridge(link, subnet, internal=is_closed, mac=mac))
         return Everything(
             bridges=there,
             ports=[lease.port() for _, _, lease in self._leases.all()],
@@ -263,5 +264,5 @@ class Rulebook:
 
 
 def _bridge(network: Bridged) -> Bridge:
-    ipv6_subnet = network.ipv6_pool.subnet if network.ipv6_pool else ""
-    return Bridge(network.link, network.subnet, network.internal, network.icc, network.gateway, ipv6_subnet)
+    subnet, ipv6_subnet = (pool.subnet if pool else "" for pool in (network.pool, network.ipv6_pool))
+    return Bridge(network.link, subnet, network.internal, network.icc, network.mac_address, ipv6_subnet)

@@ -2,7 +2,7 @@
 
     networks/leases/<network>/<address>       → <key>          symlink(2) refuses a taken name: the claim; one for each family
     networks/leases/<network>/.last[6]        the offset given last (a hint)
-    networks/endpoints/<key>[+<network id>]   → <network>/<address>/<link>[/[<mac>][/<IPv6 address>]]
+    networks/endpoints/<key>[+<network id>]   → <network>/[<address>]/<link>[/[<mac>][/<IPv6 address>]]
                                               the way back; without an id: in the default bridge
 
 ``network`` is engine.networks.bridged.Bridged.key. The key is the container's id in base 64, 43 characters instead of 64: a text below 60
@@ -36,7 +36,7 @@ _DIGITS = {4: 8, 6: 40}  # of the hint, which is written over
 
 class Lease(NamedTuple):
     network: str  # its key
-    address: str
+    address: str  # "" in a network without IPv4
     link: str
     mac: str
     ipv6_address: str = ""
@@ -66,15 +66,17 @@ class Leases:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._endpoints.mkdir(mode=0o700, exist_ok=True)
         key = _key(container_id)
-        if wanted.ipv6_address and network.ipv6_pool is None:
-            raise InvalidArgument(f"no configured subnet contains IP address {wanted.ipv6_address}")
-        address = _claimed(folder, network.name, network.pool, wanted.ip_address, key)
+        for asked, pool in ((wanted.ip_address, network.pool), (wanted.ipv6_address, network.ipv6_pool)):
+            if asked and pool is None:
+                raise InvalidArgument(f"no configured subnet contains IP address {asked}")
+        address = _claimed(folder, network.name, network.pool, wanted.ip_address, key) if network.pool else ""
         try:
             ipv6_address = _claimed(folder, network.name, network.ipv6_pool, wanted.ipv6_address, key) if network.ipv6_pool else ""
         except BaseException:
-            os.unlink(folder / address)
+            if address:
+                os.unlink(folder / address)
             raise
-        link, mac = f"{self._link_prefix}{secrets.token_hex(4)}", wanted.mac_address or ipam.mac_address(address)
+        link, mac = f"{self._link_prefix}{secrets.token_hex(4)}", wanted.mac_address or ipam.mac_address(address or ipv6_address)
         fields = [network.key, address, link, wanted.mac_address, ipv6_address]
         try:
             os.symlink("/".join(fields).rstrip("/"), self._endpoints / _name(container_id, network.id))
@@ -172,7 +174,7 @@ def _read(way: Path) -> Lease | None:
     if text is None:
         return None
     network, address, link, mac, ipv6_address = (*text.split("/"), "", "")[:5]
-    return Lease(network, address, link, mac or ipam.mac_address(address), ipv6_address)
+    return Lease(network, address, link, mac or ipam.mac_address(address or ipv6_address), ipv6_address)
 
 
 def _claimed(folder: Path, name: str, pool: Pool, wanted: str, key: str) -> str:

@@ -22,8 +22,9 @@ NOWHERE: Final = WaysOut(None, None)
 def of(wanted: Sequence[EndpointSpec], networks: Sequence[Bridged]) -> WaysOut:
     """moby's order: the greatest priority, then the first name; an internal network leads nowhere."""
     ways = sorted(
-        (-each.gw_priority, network.name, network.id, network.ipv6_pool is not None)
+        (-each.gw_priority, network.name, network.id, network.pool is not None, network.ipv6_pool is not None)
         for each, network in zip(wanted, networks, strict=True)
         if not network.internal
     )
-    return WaysOut(next((way[2] for way in ways), None), next((way[2] for way in ways if way[3]), None))
+    ipv4, ipv6 = (next((way[2] for way in ways if way[family]), None) for family in (3, 4))
+    return WaysOut(ipv4, ipv6)

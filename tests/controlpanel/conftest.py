@@ -151,7 +151,12 @@ class Host:
             return {"host": {"name": payload["tenant"], "number": 1, "uid_start": 1 << 20, "subnet": "10.128.0.0/20"}}
         if verb == "create" and "pool" in payload["spec"]:
             pool = payload["spec"]["pool"]
-            return {"spec": {**payload["spec"], "pool": pool if pool["subnet"] else {"subnet": "10.200.0.0/24", "gateway": "10.200.0.1"}}}
+            return {
+                "spec": {
+                    **payload["spec"],
+                    "pool": pool if pool is None or pool["subnet"] else {"subnet": "10.200.0.0/24", "gateway": "10.200.0.1"},
+                }
+            }
         if verb in ("connect", "disconnect", "publish"):
             return {"state": self._rewired(verb, payload)}
         if verb == "create":

@@ -145,6 +145,32 @@ def test_ipv6_beside_ipv4(docker: Callable[..., str], theirs: Callable[..., str]
     assert (told["ipv6"], told["ipv6_subnet"], told["members"][0]["ipv6_address"]) == (True, "fd00:7::/64", "fd00:7::7")
 
 
+@pytest.mark.guest
+def test_ipv6_alone(docker: Callable[..., str], platform: Platform) -> None:
+    docker("network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd00:6::/64", "alone")
+    (told,) = json.loads(docker("network", "inspect", "alone"))
+    assert (told["EnableIPv4"], told["EnableIPv6"], told["IPAM"]["Config"]) == (
+        False, True, [{"Subnet": "fd00:6::/64", "Gateway": "fd00:6::1"}],
+    )  # fmt: skip
+    port, where = free_port(), ("--network", "alone", "--ip6", "fd00:6::7")
+    docker("run", "-d", "--name", "web", "-p", f"{port}:80", *where, "busybox", "sh", "-c", SITE.format(words="six", port=80))
+    assert [fetch(f"http://{address}:{port}/") for address in ("[fd00:6::1]", "[::1]")] == ["six"] * 2
+    point = shown(docker, "web", ".NetworkSettings.Networks")["alone"]
+    assert (point["IPAddress"], point["Gateway"], point["IPPrefixLen"]) == ("", "", 0)
+    assert (point["GlobalIPv6Address"], point["IPv6Gateway"], bool(point["EndpointID"])) == ("fd00:6::7", "fd00:6::1", True)
+    assert docker("port", "web").strip() == f"80/tcp -> [::]:{port}"
+    assert "1 packets received" in docker("run", "--rm", "--network", "alone", "busybox", "ping", "-6", "-c", "1", "-W", "3", "web")
+    (member,) = rest(platform, "GET", "networks/alone")["members"]
+    assert (member["ip_address"], member["ipv6_address"]) == ("", "fd00:6::7")
+    docker("network", "create", "plain")
+    docker("network", "connect", "plain", "web")
+    assert fetch(f"http://127.0.0.1:{port}/") == "six", "by IPv4, too, from now on"
+    docker("network", "disconnect", "plain", "web")
+    assert fetch(f"http://[::1]:{port}/") == "six"
+    docker("network", "connect", "plain", "web")
+    assert fetch(f"http://127.0.0.1:{port}/") == "six", "it was held meanwhile"
+
+
 def test_addresses_and_links_are_as_asked(docker: Callable[..., str]) -> None:
     docker("network", "create", "--subnet", "10.233.77.0/24", "--gateway", "10.233.77.254", "fixed")
     docker(

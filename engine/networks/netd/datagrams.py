@@ -1,4 +1,4 @@
-"""UDP datagrams to a published port by IPv6, carried to the container's IPv4 address and back: a flow for each sender.
+"""UDP datagrams to a published port by IPv6, carried to the container's address and back: a flow for each sender.
 
 A flow has a socket of its own towards the container, so that the answers find their way, and ends when nothing came by it for a while.
 When there are as many as may be, the one that was silent longest makes room. What finds a full buffer is lost, as datagrams are.
@@ -27,6 +27,7 @@ Peer = Any  # (address, port, flow, scope)
 class DatagramRelay:
     def __init__(self, loop: Loop, listener: socket.socket, target: tuple[str, int], share: Share) -> None:
         self._loop, self._listener, self._target, self._share = loop, listener, target, share
+        self._family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self._flows: OrderedDict[Peer, _Flow] = OrderedDict()  # the longest silent first
         self._closed = False
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)  # the answer comes from the address that was asked
@@ -66,7 +67,7 @@ class DatagramRelay:
                 return None  # its other ports have them all
             self._end(next(iter(self._flows)))
         try:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         except OSError:
             return None
         try:

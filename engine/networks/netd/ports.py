@@ -1,7 +1,8 @@
 """Ports of the host that are published: one bound socket each, for each address family, as long as its container has it.
 
 nftables carries IPv4 past these sockets (engine.networks.firewall), so an IPv4 one only holds its port, deaf. It cannot carry IPv6 to an
-IPv4 container, nor [::1] to any: an IPv6 socket is deaf until its container has an address, and then relays what comes (relay, datagrams).
+container without it, nor [::1] to any: an IPv6 socket is deaf until its container has an address, and then relays what comes (relay,
+datagrams).
 
 What a binding without an address means is moby's: every address of the host, by IPv4 and by IPv6, at the same port.
 """

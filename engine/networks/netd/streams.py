@@ -1,4 +1,4 @@
-"""TCP connections to a published port by IPv6, carried to the container's IPv4 address.
+"""TCP connections to a published port by IPv6, carried to the container's address.
 
 Each direction holds one piece at most: who does not read stops who writes. An end of one direction is handed on and the other goes on;
 an error ends both. The sockets are watched edge-triggered, so that one that is closed half way wakes nobody again and again.
@@ -28,6 +28,7 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close(2) sends RST
 class StreamRelay:
     def __init__(self, loop: Loop, listener: socket.socket, target: tuple[str, int], share: Share) -> None:
         self._loop, self._listener, self._target, self._share = loop, listener, target, share
+        self._family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self._streams: set[Stream] = set()
         self._closed = False
         loop.add(listener.fileno(), READABLE, self._accept)
@@ -70,7 +71,7 @@ class StreamRelay:
 
     def _begin(self, client: socket.socket) -> None:
         try:
-            server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            server = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         except OSError:
             client.close()
             return

@@ -170,6 +170,19 @@ async def test_networks_and_ports_on_their_pages(people: Any, host: Any) -> None
     assert "networks/view/back" not in await text(bob, "networks/")
 
 
+async def test_a_network_without_ipv4_on_its_pages(people: Any, host: Any) -> None:
+    bob = await visit(people, "bob")
+    words = {"name": "six", "ipv6_only": "on", "ipv6_subnet": "fd00:6::/64"}
+    answer = await bob.post("/t/acme/networks/new", words)
+    assert answer.status_code == 400 and answer.content.decode().count("IPv6 is not switched on.") == 2
+    answer = await bob.post("/t/acme/networks/new", {**words, "ipv6": "on"})
+    assert (answer.status_code, answer["Location"]) == (302, "/t/acme/networks/view/six")
+    asked = next(payload["spec"] for task, payload in host.asked if task == "slipway.network.create")
+    assert (asked["pool"], asked["ipv6_pool"]["subnet"]) == (None, "fd00:6::/64")
+    for path in ("networks/", "networks/view/six", "networks/prune"):
+        assert "fd00:6::/64" in await text(bob, path), path
+
+
 async def test_a_refused_form_keeps_what_was_typed(people: Any, host: Any) -> None:
     bob = await visit(people, "bob")
     answer = await bob.post("/t/acme/containers/run", {"image": "nope", "command": "echo 'a  b'", "network": "bridge"})

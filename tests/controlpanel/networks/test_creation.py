@@ -39,6 +39,14 @@ def test_a_network_has_a_pool_of_each_family() -> None:
     assert (without.ipv6_pool, without.ipam["ignored"]) == (None, [six]), "moby shows it, and does nothing with it"
 
 
+def test_a_network_may_do_without_ipv4() -> None:
+    four, six = {"Subnet": "10.55.0.0/24"}, {"Subnet": "fd00:7::/64"}
+    body = {"Name": "net", "EnableIPv4": False, "EnableIPv6": True}
+    assert (creation.read(body).pool, creation.read(body).ipv6_pool) == (None, Pool())
+    asked = creation.read({**body, "IPAM": {"Config": [four, six]}})
+    assert (asked.pool, asked.ipv6_pool, asked.ipam["ignored"]) == (None, Pool(subnet="fd00:7::/64"), [four])
+
+
 def pool(**config: Any) -> dict[str, Any]:
     return {"IPAM": {"Config": [config]}}
 
@@ -109,7 +117,7 @@ REFUSED = [
     ),
     # what is not ours to do, in our words
     ({"Driver": "macvlan"}, PermissionDenied, "macvlan networks reach the host's own links and are not for tenants (Driver macvlan)"),
-    ({"EnableIPv4": False}, Unsupported, "networks without IPv4 are not supported (EnableIPv4)"),
+    ({"EnableIPv4": False}, InvalidArgument, "IPv4 or IPv6 must be enabled"),
     (
         {"Options": {"com.docker.network.bridge.name": "br0"}},
         PermissionDenied,

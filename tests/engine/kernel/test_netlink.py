@@ -49,7 +49,7 @@ def test_links_addresses_and_routes_are_made_as_told(sock: netlink.Socket) -> No
 
 def test_a_bridge_is_opened_with_its_address(sock: netlink.Socket) -> None:
     index = links.add_bridge("br", mac="02:42:0a:00:00:01", mtu=1400)
-    links.open_bridge(index, address="10.0.0.1", prefix=20)
+    sock.run([netlink.add_address(index, "10.0.0.1", 20, replace=True), netlink.set_up("br")])
     assert sock.is_up("br")
     assert netlink.Network(index, "10.0.0.1", 20) in netlink.addresses()
     with pytest.raises(OSError, match="File exists") as caught:

@@ -235,11 +235,12 @@ def test_a_network_is_removed_with_all_of_it(instance: Instance) -> None:
 def test_subnets(instance: Instance) -> None:
     """Of one host: given once, whoever asks."""
     first, second = (instance.networks.network(instance.tenants.ensure(t), instance.network(t, "net")) for t in ("alice", "bob"))
-    assert first.subnet != second.subnet and first.subnet.endswith("/24") and first.gateway.endswith(".1")
+    assert first.pool and second.pool and first.pool.subnet != second.pool.subnet
+    assert first.pool.subnet.endswith("/24") and first.pool.gateway.endswith(".1")
     chosen = instance.network("alice", "mine", pool=Pool(subnet="172.31.5.0/24", gateway="172.31.5.254", reserved=("172.31.5.1",)))
     box = instance.box("alice", chosen)
     assert (box.endpoint.ip_address, box.endpoint.gateway) == ("172.31.5.2", "172.31.5.254")
-    for overlapping in ("172.31.5.128/25", "172.31.0.0/16", first.subnet, box.tenant.subnet):
+    for overlapping in ("172.31.5.128/25", "172.31.0.0/16", first.pool.subnet, box.tenant.subnet):
         with pytest.raises(PermissionDenied, match="Pool overlaps with other one on this address space"):
             instance.network("bob", "his", pool=Pool(subnet=overlapping))
     for wrong in ("10.0.0.0/8", "8.8.8.0/24", "100.100.100.0/24", "172.31.6.0/31", "172.31.6.5/24", "fd00::/64", "x"):

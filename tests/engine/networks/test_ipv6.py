@@ -47,8 +47,10 @@ def six(box: Box, number: int = 0) -> str:
     return box.endpoints[number].ipv6_address
 
 
-def network(instance: Instance, tenant: str, name: str = "net", pool: Pool = CHOSEN, **words: Any) -> str:
-    return instance.network(tenant, name, ipv6_pool=pool, **words)
+def network(
+    instance: Instance, tenant: str, name: str = "net", pool: Pool = CHOSEN, *, pool_of_ipv4: Pool | None = CHOSEN, **words: Any
+) -> str:
+    return instance.network(tenant, name, pool=pool_of_ipv4, ipv6_pool=pool, **words)
 
 
 @pytest.mark.guest
@@ -159,6 +161,50 @@ def test_published_ports_lead_to_it_and_it_sees_who_comes(instance: Instance, ou
         instance.networks.limit(box.id, box.endpoints, Rules())
         instance.networks.unpublish(box.id)
         assert inside(outside, lambda: not reaches(UPLINK6, 8080)), "refused: nothing of the host listens there"
+
+
+@pytest.mark.guest
+def test_a_network_without_ipv4(instance: Instance, outside: int) -> None:
+    """Beside one with both: the same walls, the same ways, and a bridge that comes back."""
+    net = network(instance, "alice", "six", pool=Pool(subnet="fd00:9::/64"), pool_of_ipv4=None)
+    one, other = instance.box("alice", net), instance.box("alice", net)
+    both, bob = instance.box("alice", instance.network("alice", "plain"), net), instance.box("bob", network(instance, "bob"))
+    assert (one.endpoint.ip_address, one.endpoint.gateway, six(one)) == ("", "", "fd00:9::2")
+    assert len({box.endpoints[-1].mac_address for box in (one, other, both)}) == 3
+    assert one.run("ip", "-4", "address", "show", "eth0").stdout == "" and one.run("ip", "route").stdout == ""
+    assert [each.is_way_out for each in both.endpoints] == [True, False]
+    assert [each.is_ipv6_way_out for each in both.endpoints] == [False, True]
+    with pytest.raises(InvalidArgument, match="no configured subnet contains IP address"):
+        instance.box("alice", EndpointSpec(network_id=net, ip_address="10.0.0.7"))
+
+    def holds() -> None:
+        with other.listen(80, "::"), bob.listen(80, "::"):
+            assert one.reaches(six(other), 80) and both.reaches(six(other), 80) and reaches(six(other), 80)
+            assert bob.is_kept_from(six(other), 80) and one.is_kept_from(six(bob), 80)
+        with inside(outside, lambda: listen(443, "::")):
+            assert one.reaches(WORLD6, 443)
+
+    holds()
+    one.run("ip", "address", "add", f"{UPLINK.rpartition('.')[0]}.9/24", "dev", "eth0")  # as its root may
+    with listen(8000):
+        assert one.is_kept_from(UPLINK, 8000), "no IPv4 frame is let in"
+    instance.networks.publish(one.id, one.endpoint, [PortBinding(container_port=80, host_ip="::", host_port=8080)], ipv6=one.endpoint)
+    with one.listen(80, "::"):
+        assert inside(outside, lambda: reaches(UPLINK6, 8080))
+        assert inside(outside, lambda: not reaches(UPLINK, 8080)), "refused"
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    assert not instance.networks.is_whole()
+    instance.networks.heal()
+    assert instance.networks.is_whole()
+    subprocess.run(["ip", "link", "delete", f"{instance.id}bn1"], check=True)
+    instance.networks.heal()
+    holds()
+    for box in (one, other, both):
+        instance.networks.release(box.id, [each.network_id for each in box.endpoints])
+    instance.networks.remove("alice", net)
+    assert f"{instance.id}bn1" not in [name for _, name in socket.if_nameindex()]
+    with pytest.raises(InvalidArgument, match="IPv4 or IPv6 must be enabled"):
+        instance.network("alice", "none", pool=None)
 
 
 @pytest.mark.parametrize("place", ["container", "network"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from engine.model.network import EndpointSpec
+from engine.model.network import EndpointSpec, Pool
 from engine.networks.bridged import Bridged
 from engine.networks.store import Lease, Leases
 
@@ -18,15 +18,19 @@ ANY = EndpointSpec()
 
 def network(subnet: str = "10.128.0.0/20", name: str = "alice", **words: Any) -> Bridged:
     """The default bridge of a tenant, or with an ``id`` one of its own."""
-    gateway = str(ipaddress.ip_network(subnet)[1])
+    pool = Pool(
+        subnet=subnet,
+        gateway=str(ipaddress.ip_network(subnet)[1]),
+        ip_range=words.pop("ip_range", ""),
+        reserved=words.pop("reserved", ()),
+    )
     given: dict[str, Any] = {
         "id": "",
         "key": name,
         "tenant": name,
         "name": "bridge",
         "link": "ab12b1",
-        "subnet": subnet,
-        "gateway": gateway,
+        "pool": pool,
     }
     return Bridged(**{**given, **words})
 

@@ -119,7 +119,7 @@ def _definitions(tenant: Tenant) -> dict[str, Any]:
                 "Options": row.options,
                 "Labels": row.labels,
             },
-            "subnet": row.pool.get("subnet", ""),
+            "subnet": (row.pool or row.ipv6_pool or {}).get("subnet", ""),
             "rules": row.rules,
         }
         for row in Network.everywhere.filter(tenant=tenant).order_by("name")
