@@ -39,6 +39,12 @@ from pathlib import Path
 DATA_DEFAULT = "/var/lib/slipway"
 RUN_DEFAULT = "/run/slipway"
 PUBLIC_TENANT = "public"
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+REGISTRY_VARIABLES = (  # all that RegistryConfig reads
+    *("SLIPWAY_REGISTRY_MIRRORS", "SLIPWAY_INSECURE_REGISTRIES", "SLIPWAY_REGISTRIES_ALLOWED", "SLIPWAY_REGISTRY_SILENCE"),
+    *_PROXIES,
+    *map(str.lower, _PROXIES),
+)
 
 
 @dataclass(frozen=True)
@@ -148,12 +154,16 @@ class RegistryConfig:
     insecure: tuple[str, ...] = ()  # without TLS, or with a certificate that nobody vouches for
     allowed: tuple[str, ...] = ()  # may be reached although they are this machine or in a closed network
     silence_s: float = 30.0  # without a byte, and a connection counts as broken
+    https_proxy: str = ""  # URLs (engine.registries.wayout)
+    http_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()  # where no proxy leads
 
     @classmethod
     def from_environment(cls) -> RegistryConfig:
         """Raises ValueError for a mirror that is no URL, a silence that is no number."""
         words = (_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), _words("SLIPWAY_REGISTRIES_ALLOWED"))
-        found = cls(*words, silence_s=float(os.environ.get("SLIPWAY_REGISTRY_SILENCE") or 30))
+        proxies = (_either_case("HTTPS_PROXY"), _either_case("HTTP_PROXY"), _listed(_either_case("NO_PROXY")))
+        found = cls(*words, float(os.environ.get("SLIPWAY_REGISTRY_SILENCE") or 30), *proxies)
         for mirror in found.mirrors:
             if not mirror.startswith(("http://", "https://")):
                 raise ValueError(f"SLIPWAY_REGISTRY_MIRRORS: {mirror} does not begin with http:// or https://")
@@ -166,5 +176,13 @@ def tenants_subnets() -> tuple[str, ...]:
 
 
 def _words(name: str) -> tuple[str, ...]:
+    return _listed(os.environ.get(name, ""))
+
+
+def _listed(text: str) -> tuple[str, ...]:
     """Lower case, separated by commas."""
-    return tuple(word.strip().rstrip("/").lower() for word in os.environ.get(name, "").split(",") if word.strip())
+    return tuple(word.strip().rstrip("/").lower() for word in text.split(",") if word.strip())
+
+
+def _either_case(name: str) -> str:
+    return os.environ.get(name) or os.environ.get(name.lower(), "")

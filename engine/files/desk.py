@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Final
+from typing import Any
 
-from engine.config import EngineConfig
+from engine.config import REGISTRY_VARIABLES, EngineConfig
 from engine.errors import Unavailable
 from engine.runtime import protocol
 from engine.runtime.helper import Helper
-
-_REGISTRIES: Final = ("SLIPWAY_REGISTRY_MIRRORS", "SLIPWAY_INSECURE_REGISTRIES", "SLIPWAY_REGISTRIES_ALLOWED")  # for builds, which pull
-
 
 class Desk:
     """For any number of threads."""
 
     def __init__(self, config: EngineConfig, *, module: str = "engine.files.porter") -> None:
         """``module``: what does the work; engine.builds.yard is another one that is asked in this way."""
-        words = {name: os.environ[name] for name in _REGISTRIES if name in os.environ}
+        words = {name: os.environ[name] for name in REGISTRY_VARIABLES if name in os.environ}  # for builds, which pull
         self._helper = Helper(module, {"SLIPWAY_DATA": str(config.data), "SLIPWAY_RUN": str(config.run), **words})
 
     def hand_over(self, job: dict[str, Any], fds: dict[str, int]) -> socket.socket:

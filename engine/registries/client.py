@@ -242,7 +242,7 @@ class Registry:
 
 def _exchange(connection: Connection, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> http.client.HTTPResponse:
     """Sends, and reads the head of the answer: also when the peer stops listening in the middle, for it may say why."""
-    connection.putrequest(method, _target(url), skip_accept_encoding=True)
+    connection.begin(method, _target(url))
     connection.putheader("User-Agent", _AGENT)
     for name, value in headers.items():
         connection.putheader(name, value)

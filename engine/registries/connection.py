@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from engine.errors import EngineError, InvalidArgument
 from engine.registries.faults import Broken, of_network
 from engine.registries.reach import Reach
+from engine.registries.wayout import Proxy, WaysOut
 
 CONNECT_S: Final = 15.0  # to one address
 _ADDRESSES: Final = 8  # of one name
@@ -83,26 +84,31 @@ def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
 
 
 class Connection(http.client.HTTPConnection):
-    """One address that has been looked at; TLS where the place says so."""
+    """One address that has been looked at; TLS where the place says so. ``proxy``: the way there, of the operator's choice."""
 
-    def __init__(self, place: Place, reach: Reach, context: ssl.SSLContext | None, silence_s: float) -> None:
+    def __init__(self, place: Place, reach: Reach, context: ssl.SSLContext | None, proxy: Proxy | None, silence_s: float) -> None:
         super().__init__(place.host, place.port, timeout=silence_s, blocksize=256 << 10)
         self._silence_s = silence_s
-        self._place, self._reach, self._context = place, reach, context
+        self._place, self._reach, self._context, self._proxy = place, reach, context, proxy
         self.used = False  # an answer has come over it: should it break now, the peer may just have closed it for its age
 
     def connect(self) -> None:
         """Raises Broken with Go's words, PermissionDenied for where nobody may go."""
-        place, shown = self._place, f"{self._place.host}:{self._place.port}"
+        place, proxy = self._place, self._proxy
+        host, port = (proxy.host, proxy.port) if proxy is not None else (place.host, place.port)
+        shown = f"{host}:{port}"
+        if proxy is not None:
+            self._check_destination()
         try:
-            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[:_ADDRESSES]
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:_ADDRESSES]
         except (OSError, UnicodeError):
             raise Broken(of_network(socket.gaierror(), shown)) from None
         refused: EngineError | None = None
         failed: Exception | None = None
         for family, kind, protocol, _name, address in found:
             try:
-                self._reach.check(place.host, place.port, str(address[0]))
+                if proxy is None:
+                    self._reach.check(place.host, place.port, str(address[0]))
             except EngineError as error:
                 refused = error
                 continue
@@ -112,15 +118,20 @@ class Connection(http.client.HTTPConnection):
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._context is not None:
+                    if proxy is not None:
+                        proxy.tunnel(sock, place.host, place.port)
                     sock = self._context.wrap_socket(sock, server_hostname=place.host)
                 sock.settimeout(self._silence_s)
+            except (Broken, EngineError):
+                sock.close()
+                raise
             except OSError as error:
                 sock.close()
                 failed = error
                 if isinstance(error, ssl.SSLError):
                     raise Broken(of_network(error)) from None
                 dotted = str(address[0])
-                shown = f"[{dotted}]:{place.port}" if family == socket.AF_INET6 else f"{dotted}:{place.port}"
+                shown = f"[{dotted}]:{port}" if family == socket.AF_INET6 else f"{dotted}:{port}"
                 continue
             self.sock = sock
             return
@@ -128,13 +139,31 @@ class Connection(http.client.HTTPConnection):
             raise Broken(of_network(failed, shown)) from None
         raise refused or Broken(of_network(socket.gaierror(), shown))
 
+    def _check_destination(self) -> None:
+        """As far as it can be told from here where the proxy would go."""
+        place = self._place
+        try:
+            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return  # the proxy may know the name
+        for _family, _kind, _protocol, _name, address in found:
+            self._reach.check(place.host, place.port, str(address[0]))
+
+    def begin(self, method: str, target: str) -> None:
+        """A request's first line; to a proxy that reads it, it names the place, too."""
+        by = self._proxy if self._context is None else None
+        whole = f"http://{self._place.authority}{target}" if by is not None else target
+        self.putrequest(method, whole, skip_accept_encoding=True)
+        for name, value in (by.headers if by is not None else {}).items():
+            self.putheader(name, value)
+
 
 class Pool:
     """Connections by place. For any number of threads."""
 
-    def __init__(self, reach: Reach, trust: Mapping[str, Trust], silence_s: float) -> None:
+    def __init__(self, reach: Reach, trust: Mapping[str, Trust], ways: WaysOut, silence_s: float) -> None:
         """``trust`` by authority (host[:port]); whoever is not named there is held to the system's authorities."""
-        self._reach, self._trust, self._silence_s = reach, trust, silence_s
+        self._reach, self._trust, self._ways, self._silence_s = reach, trust, ways, silence_s
         self._lock = threading.Lock()
         self._idle: dict[Place, list[Connection]] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -148,7 +177,7 @@ class Pool:
                     return kept
                 kept.close()
             context = self._context(place) if place.scheme == "https" else None
-        return Connection(place, self._reach, context, self._silence_s)
+        return Connection(place, self._reach, context, self._ways.to(*place), self._silence_s)
 
     def give(self, place: Place, connection: Connection) -> None:
         """After a whole answer has been read."""

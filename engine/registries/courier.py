@@ -48,6 +48,7 @@ from engine.registries.faults import Broken
 from engine.registries.reach import Reach
 from engine.registries.settings import MAX_DOCUMENT
 from engine.registries.upload import Upload, exists, mount, upload
+from engine.registries.wayout import WaysOut
 from engine.runtime import protocol
 
 NOBODY: Final = 65534
@@ -76,7 +77,7 @@ class Asked:
             words["repository"],
             bool(words["push"]),
             Credentials.from_words(words["credentials"]),
-            RegistryConfig(tuple(given["mirrors"]), tuple(given["insecure"]), tuple(given["allowed"]), float(given["silence_s"])),
+            RegistryConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}),
             Reach.from_words(words["reach"]),
             words["certificates"],
         )
@@ -190,7 +191,7 @@ class _Session:
             pem = asked.certificates.get(settings.authority(endpoint.url)) or {"authorities": "", "own": []}
             own = tuple((certificate, key) for certificate, key in pem["own"])
             trust[place_of(endpoint.url).authority.lower()] = Trust(endpoint.verify, pem["authorities"], own)
-        pool = Pool(asked.reach, trust, asked.config.silence_s)
+        pool = Pool(asked.reach, trust, WaysOut(asked.config), asked.config.silence_s)
         nobody = Credentials()
         return [Registry(each, pool, nobody if each.mirror else asked.credentials, self._waits) for each in found]
 

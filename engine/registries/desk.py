@@ -22,6 +22,7 @@ from engine.registries import settings
 from engine.registries.auth import Credentials
 from engine.registries.reach import Reach
 from engine.registries.settings import MAX_DOCUMENT
+from engine.registries.wayout import WaysOut
 from engine.runtime import protocol
 from engine.runtime.helper import Helper
 
@@ -42,6 +43,7 @@ class Desk:
         """To be closed. Nothing is asked yet. Raises Unavailable."""
         try:
             config = RegistryConfig.from_environment()
+            WaysOut(config)
         except ValueError as error:
             raise errors.Unavailable(f"the operator's settings of registries are wrong: {error}") from None
         places = [settings.host_of(domain).lower()]
