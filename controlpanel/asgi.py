@@ -77,7 +77,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await live.start()
     dispatch.dispatcher()  # its connections open now, not at the first request
     settle = await sweep.at_start()
-    await database.run(builds.lost)
+    await builds.resume()
     beside = [asyncio.create_task(follower.follow()), asyncio.create_task(settle())]
     await send({"type": "lifespan.startup.complete"})
     await receive()

@@ -16,6 +16,7 @@
     ceilings/<tenant>.json    what root lets it have beyond what all may (engine/ceilings.py)
     builds/cache/<tenant>/    steps of its builds, by the digest of what went into them (engine/builds/cache.py)
     builds/running/<build>/   the containers of one under way
+    builds/said/<tenant>/     lines of builds whose asker may go (workers/agent/detached.py)
     t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
     trash/                    renamed here, removed later; emptied at start
   etc/certs.d/<registry>/     its authorities and our certificate for it (engine/registries/settings.py)

@@ -67,6 +67,7 @@ def end(engine: Engine, name: str, *, with_data: bool) -> None:
     engine.end_file_work(name)
     cgroups.remove(engine.tenant_cgroup(name))
     disk.to_trash(engine.config.names / name, engine.config.trash, name="names")
+    disk.to_trash(engine.config.builds / "said" / name, engine.config.trash, name="said")
     engine.tenants.remove(name)
     engine.networks.shape_tenants()
 
@@ -91,7 +92,7 @@ def _records(engine: Engine, name: str) -> list[str]:
     """Files and folders with its name: its ids and subnet are given back with the first."""
     config = engine.config
     files = [folder / f"{name}.json" for folder in (config.tenants, config.ceilings, config.refs)]
-    places = [*files, config.names / name, config.volumes / name, config.engine / "builds" / "cache" / name]
+    places = [*files, config.names / name, config.volumes / name, config.builds / "cache" / name, config.builds / "said" / name]
     return [str(path.relative_to(config.engine)) for path in places if _holds(path)]
 
 

@@ -89,7 +89,9 @@ The ticket is signed by the panel over op, tenant, id and an expiry (workers/tic
 | diff    | old, new: {"kind": "container" or "image", "id"}                       | down: {"done": {"count"}}, then JSON lines  |
 | diff_text | old, new, path                                                       | down: {"done": …} of engine.files.textdiff  |
 | commit  | config (or null), container_config, changes, ref, author, comment, pause | down: {"done": {"image": {"refs", "record"}}} |
-| build   | request: BuildRequest, registries: {host: AuthConfig}                  | up: tar, half-close; down: JSON lines       |
+| build   | request: BuildRequest, registries: {host: AuthConfig}, detached: bool  | up: tar, half-close; down: JSON lines       |
+| build_follow | – (of a detached build: it outlives its client, workers/agent/detached.py) | down: all its lines, to its end    |
+| build_end | –                                                                    | none; it is cancelled, its lines are gone   |
 | build_prune | filters: {name: [text]}                                            | none; the ok line is {"caches": [key], "bytes"} |
 | build_usage | –                                                                  | none; the ok line is {"steps": […]}         |
 | search  | ids, pattern, ignore_case, stdout, stderr, since_ns, until_ns, limit   | down: a JSON line a match, then {"done": …} |

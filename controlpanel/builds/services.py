@@ -1,7 +1,8 @@
 """Builds begun, watched and ended. The bytes go between the client and the host as they come; here they are recorded.
 
 run      for a client that stays: its lines, while its context is still being read; leaving the context cancels the build
-start    for one that does not: the build goes on in this process, and its log tells of it
+start    for one that does not: the host does it whatever becomes of this process, and its log tells of it
+resume   at the start of the panel: what an earlier process has started is listened to from its beginning
 """
 
 from __future__ import annotations
@@ -46,10 +47,8 @@ _background: set[asyncio.Task[None]] = set()
 class _Running:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self.is_cancelled = False
 
     def cancel(self) -> None:
-        self.is_cancelled = True
         self._writer.transport.abort()
 
 
@@ -61,10 +60,11 @@ async def run(
     *,
     registries: Mapping[str, Credentials] | None = None,
     client_id: str = "",
+    detached: bool = False,
 ) -> AsyncIterator[Lines]:
     """Docker's lines. The last one may have ``errorDetail``, ``error`` and ``code``: the build has failed then.
 
-    Entering raises what is wrong before anything has begun.
+    Entering raises what is wrong before anything has begun. ``detached``: leaving it early ends nothing.
     """
     require(actor, "image.build", projects.name_of(request.labels))
     tenant = actor.tenant
@@ -74,27 +74,28 @@ async def run(
     await tenants.ensure(tenant)
     credentials = {host: asdict(each) for host, each in (registries or {}).items()}
     _ok, reader, writer = await streams.open_stream(
-        "build", tenant.name, request.id, request=codec.to_json(request), registries=credentials
+        "build", tenant.name, request.id, request=codec.to_json(request), registries=credentials, detached=detached
     )
-    running = _Running(writer)
     try:
         build = await database.run(_begin, actor, request, client_id)
     except BaseException:
-        writer.transport.abort()  # which is the end of it on the host, too
+        writer.transport.abort()  # which is the end of it on the host, too: its context is not whole
         raise
-    _running[request.id] = running
+    _running[request.id] = _Running(writer)
     upload = asyncio.ensure_future(_upload(body, writer))
     outcome = _Outcome(build)
     try:
-        yield _lines(actor, reader, upload, outcome)
-    except BaseException:
-        running.is_cancelled = True
+        yield _lines(tenant.pk, reader, upload, outcome)
+    except asyncio.CancelledError:
+        outcome.goes_on = detached and upload.done()
         raise
     finally:
         _running.pop(request.id, None)
         upload.cancel()
         writer.transport.abort()
         await asyncio.shield(asyncio.ensure_future(_end(outcome, upload)))
+        if detached and not outcome.goes_on:
+            await _end_there(build)
 
 
 async def start(
@@ -105,7 +106,7 @@ async def start(
 
     async def go_on() -> None:
         source = None if body is None else _told(body, uploaded)
-        async with run(actor, request, source, registries=registries) as lines:
+        async with run(actor, request, source, registries=registries, detached=True) as lines:
             if body is None and not uploaded.done():
                 uploaded.set_result(None)
             async for line in lines:
@@ -145,11 +146,46 @@ async def cancel(actor: Actor, build_id: str) -> None:
     build = await database.read(_named, actor, build_id)
     require(actor, "image.build", build.project)
     running = _running.get(build.build_id)
+    await _end_there(build)
     if running is not None:
         running.cancel()
     elif build.state == Build.RUNNING:  # of a process that is no more: its connection to the host went with it
         await database.run(_finish, build, Build.CANCELLED, CANCELLED, "")
     await database.run(_cancelled, actor, build)
+
+
+async def resume() -> None:
+    """At the start of the panel: of what was under way in an earlier process the host does that which was detached. The rest has gone
+    with its connection."""
+    for build in await database.read(_under_way):
+        task = asyncio.create_task(_resume(build))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+
+async def _resume(build: Build) -> None:
+    try:
+        _ok, reader, writer = await streams.open_stream("build_follow", build.tenant.name, build.build_id)
+    except errors.EngineError:
+        await database.run(_finish, build, Build.CANCELLED, "the panel was restarted", "")
+        return
+    _running[build.build_id] = _Running(writer)
+    uploaded = asyncio.get_running_loop().create_future()
+    uploaded.set_result(None)
+    logs.remove(build.build_id)  # it is told once more
+    outcome = _Outcome(build)
+    try:
+        async for _line in _lines(build.tenant_id, reader, uploaded, outcome):
+            pass
+    except asyncio.CancelledError:
+        outcome.goes_on = True
+        raise
+    finally:
+        _running.pop(build.build_id, None)
+        writer.transport.abort()
+        await asyncio.shield(asyncio.ensure_future(_end(outcome, uploaded)))
+        if not outcome.goes_on:
+            await _end_there(build)
 
 
 async def prune(actor: Actor, filters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -194,17 +230,18 @@ class _Outcome:
     def __init__(self, build: Build) -> None:
         self.build = build
         self.state, self.error = Build.CANCELLED, CANCELLED
+        self.goes_on = False  # without us: this process ends, the host does it
         self.log = logs.LogWriter(build.build_id)
 
 
-async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Future[None], outcome: _Outcome) -> Lines:
+async def _lines(tenant_number: int, reader: asyncio.StreamReader, upload: asyncio.Future[None], outcome: _Outcome) -> Lines:
     while data := await reader.readline():
         line = orjson.loads(data)
         if line.get("images"):
-            await database.run(_pulled, actor, line["images"])
+            await database.run(_pulled, tenant_number, line["images"])
         if "built" in line:
             outcome.state, outcome.error = Build.FAILED, "the image was built, and could not be recorded: build it again"
-            await database.run(_built, actor, outcome.build, line["built"])
+            await database.run(_built, outcome.build, line["built"])
             outcome.state = Build.DONE
             return
         if "images" in line:
@@ -221,11 +258,18 @@ async def _lines(actor: Actor, reader: asyncio.StreamReader, upload: asyncio.Fut
 
 async def _end(outcome: _Outcome, upload: asyncio.Future[None]) -> None:
     await asyncio.gather(upload, return_exceptions=True)
-    if outcome.state == Build.CANCELLED:
+    if outcome.state == Build.CANCELLED and not outcome.goes_on:
         outcome.log.write({"error": f"{CANCELLED}\n"})
     outcome.log.close()
-    if outcome.state != Build.DONE:
+    if outcome.state != Build.DONE and not outcome.goes_on:
         await database.run(_finish, outcome.build, outcome.state, outcome.error, "")
+
+
+async def _end_there(build: Build) -> None:
+    """Of a detached one: it is over, and the host need not keep what it said."""
+    with contextlib.suppress(errors.EngineError):  # then it ended with its agent
+        _ok, _reader, writer = await streams.open_stream("build_end", build.tenant.name, build.build_id)
+        writer.transport.abort()
 
 
 async def _upload(body: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:
@@ -315,32 +359,33 @@ def _finish(build: Build, state: str, error: str, image_id: str) -> None:
         _tell(build)
 
 
-def _built(actor: Actor, build: Build, item: dict[str, Any]) -> None:
+def _built(build: Build, item: dict[str, Any]) -> None:
     """The image is the tenant's from here on, and the build is done; Docker tells of its names."""
     record = rows.record_from(item["record"])
-    row = rows.put(actor.tenant_number, record)
+    row = rows.put(build.tenant_id, record)
     for ref in item["refs"]:
         if rows.point(row, ref, time_ns=item.get("time_ns", 0)) or ref in build.tags:
-            rows.tell(actor.tenant_number, "tag", record.id, ref)
-    rows.remind(actor.tenant_number)
+            rows.tell(build.tenant_id, "tag", record.id, ref)
+    rows.remind(build.tenant_id)
     _finish(build, Build.DONE, "", record.id)
 
 
-def _pulled(actor: Actor, images: Sequence[dict[str, Any]]) -> None:
+def _pulled(tenant_number: int, images: Sequence[dict[str, Any]]) -> None:
     for item in images:
         record = rows.record_from(item["record"])
-        row = rows.put(actor.tenant_number, record)
+        row = rows.put(tenant_number, record)
         for ref in item["refs"]:
             rows.point(row, ref, time_ns=item.get("time_ns", 0))
         for ref in item["refs"]:
-            rows.tell(actor.tenant_number, "pull", ref, ref)
-    rows.remind(actor.tenant_number)
+            rows.tell(tenant_number, "pull", ref, ref)
+    rows.remind(tenant_number)
 
 
 def _named(actor: Actor, build_id: str) -> Build:
-    found: Build | None = Build.objects.for_actor(actor).filter(build_id=build_id).first()
+    builds = Build.objects.for_actor(actor).select_related("tenant")
+    found: Build | None = builds.filter(build_id=build_id).first()
     if found is None and build_id:
-        found = Build.objects.for_actor(actor).filter(client_id=build_id).order_by("-began_ns").first()
+        found = builds.filter(client_id=build_id).order_by("-began_ns").first()
     if found is None:
         raise errors.NotFound(f"No such build: {build_id}")
     return found
@@ -350,11 +395,8 @@ def _cancelled(actor: Actor, build: Build) -> None:
     audit.record(actor, "image.build_cancel", _shown(build), build=build.build_id)
 
 
-def lost() -> None:
-    """At the start of the panel: what ran in a process that is no more was cancelled with its connection."""
-    for build in Build.everywhere.filter(state=Build.RUNNING):
-        if build.build_id not in _running:
-            _finish(build, Build.CANCELLED, "the panel was restarted", "")
+def _under_way() -> list[Build]:
+    return [build for build in Build.everywhere.filter(state=Build.RUNNING).select_related("tenant") if build.build_id not in _running]
 
 
 def _shown(build: Build) -> str:

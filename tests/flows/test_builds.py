@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -170,6 +171,30 @@ def test_rest_builds_a_dockerfile_alone_and_cancels(rest: Callable[..., tuple[in
     assert rest("POST", "/builds", json.dumps({"address": "file:///etc"}).encode())[0] == 400
     status, failed = rest("POST", "/builds", json.dumps({"text": "FROM nowhere/none\n"}).encode())
     assert status == 202 and ended(rest, failed["id"])["state"] == "failed"
+
+
+@pytest.mark.parametrize(("ending", "takes_s"), [(signal.SIGKILL, 1), (signal.SIGTERM, 8)])
+def test_a_build_of_rest_outlives_the_web_process(
+    ending: signal.Signals, takes_s: int, platform: Platform, rest: Callable[..., tuple[int, Any]]
+) -> None:
+    """It ends while web is away, or goes on when web is back."""
+    steps = f"FROM busybox\nRUN echo begun; sleep {takes_s}; echo made at last\n"
+    status, build = rest("POST", "/builds", json.dumps({"text": steps, "refs": ["outlives:1"], "no_cache": True}).encode())
+    assert status == 202
+    deadline = time.monotonic() + 60
+    while "begun" not in rest("GET", f"/builds/{build['id']}/log")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(platform.part("web")["pid"], ending)
+    platform.wait_healthy(60)
+    found = ended(rest, build["id"])
+    assert (found["state"], found["error"]) == ("done", "")
+    log = rest("GET", f"/builds/{build['id']}/log")[1]
+    assert log.count("begun\n") == log.count("\nmade at last\n") == log.count("Successfully tagged outlives:1") == 1
+    assert rest("GET", "/images/outlives:1")[1]["id"] == found["image_id"]
+    while list((platform.data / "engine" / "builds" / "said" / TENANT).iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_strangers_and_viewers(platform: Platform, rest: Callable[..., tuple[int, Any]]) -> None:

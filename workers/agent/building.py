@@ -1,4 +1,4 @@
-"""Ops ``build``, ``build_prune``, ``build_usage``. A build waits for its turn here, then a child of the yard has its client.
+"""Ops ``build``, ``build_prune``, ``build_usage``; detached.py has more. A build waits for its turn, then a child of the yard takes over.
 
 Turns are given to tenants, not to builds: a free place goes to the tenant of those who wait that has the fewest builds under way, and
 among equals to the one that was served longest ago. A tenant without a build under way does not wait for others' (which may take an
@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from engine import errors
@@ -25,6 +26,7 @@ from engine.files.desk import Desk
 from engine.model.build import BuildRequest, check_request
 from engine.model.codec import from_json
 from workers.agent.connection import Connection
+from workers.agent.detached import DetachedBuilds
 from workers.agent.threads import in_own_thread
 
 PLACES: Final = max(2, os.cpu_count() or 1)  # builds at once on this host
@@ -41,11 +43,18 @@ class BuildOps:
         self._engine = engine
         self._desk = Desk(engine.config, module="engine.builds.yard")
         self._turns = Turns(PLACES, AT_MOST)
-        self.ops = {"build": self._build, "build_prune": self._prune, "build_usage": self._usage}
+        self._detached = DetachedBuilds(engine.config)
+        self.ops = {"build": self._build, "build_prune": self._prune, "build_usage": self._usage, **self._detached.ops}
 
     async def _build(self, client: Connection, words: dict[str, Any]) -> None:
         request = _request(words)
+        if words.get("detached") is True:
+            await self._detached.begin(client, request.tenant, request.id, partial(self._in_turn, words, request))
+            return
         await client.send(b'{"ok":{}}\n')  # at once: it may have to wait for its turn
+        await self._in_turn(words, request, client)
+
+    async def _in_turn(self, words: dict[str, Any], request: BuildRequest, client: Connection) -> None:
         try:
             async with self._turns.turn(request.tenant, lambda: client.send(_waiting())):
                 await self._hand_over(client, words, request)
