@@ -36,7 +36,7 @@ def main() -> int:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     run = os.environ.get("SLIPWAY_RUN", "/run/slipway")
     ours = Engine("slipway", f"unix://{run}/tenants/{words.tenant}/docker.sock")
-    engines: list[tuple[Engine, Callable[[], set[int]]]] = [(ours, _our_roots)]
+    engines: list[tuple[Engine, Callable[[], set[int]]]] = [(ours, our_roots)]
     for url in words.against:
         other = Engine("", url)
         engines.append((other, peer_roots(other)))
@@ -69,7 +69,7 @@ def main() -> int:
     return int(failed)
 
 
-def _our_roots() -> set[int]:
+def our_roots() -> set[int]:
     """The parts that ``./manage.py status`` names, and whoever supervises them."""
     said = subprocess.run([sys.executable, "manage.py", "status", "--json"], stdout=subprocess.PIPE, text=True, timeout=60).stdout
     roots = {int(part["pid"]) for part in json.loads(said)["parts"] if part["pid"]}
