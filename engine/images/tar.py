@@ -182,11 +182,12 @@ class TarReader:
         raise CutShort("the archive is cut short: unexpected end of file")
 
     def _skip(self) -> None:
-        """Past the rest of the entry at hand and its padding."""
-        self._left += self._padding
-        self._padding = 0
+        """Past the rest of the entry at hand and its padding, which the last one may lack: so it comes from ``docker build -f`` with a
+        Dockerfile outside of its context, and Go's reader lets it."""
         for _piece in self.data():
             pass
+        self._take(self._padding)
+        self._padding = 0
 
     def _metadata(self, size: int) -> bytes:
         if size > MAX_METADATA:

@@ -89,6 +89,15 @@ def test_docker_build(platform: Platform, build: Callable[..., Any], tmp_path: P
     assert build("-q", str(tmp_path)).stdout.strip().startswith("sha256:")
 
 
+def test_a_dockerfile_outside_of_the_context(build: Callable[..., Any], tmp_path: Path) -> None:
+    """The client packs it into the context itself, and leaves out the end of the archive."""
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "f").write_text("in the context\n")
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY f /\nRUN cat f\n")
+    assert "in the context" in build("-f", str(tmp_path / "Dockerfile"), str(tmp_path / "context")).stdout
+    assert "in the context" in build("-f", "-", str(tmp_path / "context"), dockerfile="FROM busybox\nCOPY f /\nRUN cat f\n").stdout
+
+
 def test_a_build_that_fails(platform: Platform, build: Callable[..., Any]) -> None:
     done = build("-", dockerfile="FROM busybox\nRUN exit 3\n", check=False)
     assert done.returncode == 3
