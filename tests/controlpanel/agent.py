@@ -21,6 +21,7 @@ _IMAGES: Final = {"images": [{"refs": ["app:1"], "record": RECORD}]}
 _MOVED: Final = {**_IMAGES, "digest": "sha256:" + "56" * 32, "ref": "app:1"}
 _OK: Final[dict[str, dict[str, Any]]] = {
     "login": {"identity_token": ""},
+    "log_use": {"containers": {}},
     "ceiling": {
         "granted": {
             "privileged": False,

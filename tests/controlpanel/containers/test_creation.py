@@ -49,6 +49,7 @@ ASKED: dict[str, tuple[Any, str, Any]] = {
     "open_stdin": (True, "open_stdin", True),
     "stdin_once": (True, "stdin_once", True),
     "init": (True, "init", True),
+    "privileged": (True, "privileged", True),
     "stop_signal": ("SIGQUIT", "stop_signal", "SIGQUIT"),
     "stop_timeout_s": (0, "stop_timeout_s", 0),
     "dns": (["10.0.0.53"], "dns", ("10.0.0.53",)),

@@ -99,7 +99,6 @@ def test_the_hosts_is_alone() -> None:
 
 _ADDRESS = {"IPAMConfig": {"IPv4Address": "10.1.1.1"}}
 REFUSED = [
-    (("host",), PermissionDenied, "host's network is not for tenants"),
     (("nosuch",), InvalidArgument, "network nosuch not found"),
     (("n1", {"nosuch": {}}), InvalidArgument, "network nosuch not found"),
     (

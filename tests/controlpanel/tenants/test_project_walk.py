@@ -26,7 +26,7 @@ from controlpanel.hosts.models import Host as HostRow
 from controlpanel.networks.models import Network
 from controlpanel.tenants import access, groups, refusals
 from controlpanel.tenants.actor import command_line
-from controlpanel.tenants.permissions import LABEL
+from controlpanel.tenants.permissions import LABEL, require
 from controlpanel.volumes.models import Volume
 from engine.errors import NotFound, PermissionDenied
 from tests.controlpanel.audit.test_walk import _NAMES, _example, _pages
@@ -173,10 +173,10 @@ async def test_pages_answer_about_another_projects_things_as_about_none(bob: Any
 
 
 @pytest.mark.parametrize(
-    "path", ["/containers/json?all=1", "/networks", "/volumes", "/system/df", "/images/json", "/events?since=1&until=2000000000", "/info"]
+    "path", ["/containers/json?all=1", "/networks", "/volumes", "/system/df", "/images/json", "/events?since=1&until={now}", "/info"]
 )
 async def test_docker_lists_the_own_project_alone(bob: Any, path: str) -> None:
-    answer = await Api()._ask("GET", path, None, "acme", _UID, {})
+    answer = await Api()._ask("GET", path.format(now=int(time.time()) + 2), None, "acme", _UID, {})
     assert answer.status == 200 and THEIRS.encode() not in answer.body and b"a" * 64 not in answer.body
     assert path in ("/images/json", "/info") or MINE.encode() in answer.body
 
@@ -190,7 +190,7 @@ async def test_rest_and_pages_list_the_own_project_alone(bob: Any) -> None:
         answer = await client.get(where)
         text = answer.content if not answer.streaming else b"".join([part async for part in answer.streaming_content])
         assert THEIRS.encode() not in text and b"a" * 32 not in text and b"theirs" not in text, where
-        assert answer.status_code in (200, 403, 404, 422, 503), where
+        assert answer.status_code in (200, 400, 403, 404, 422, 503), where
         shown += MINE.encode() in text
     assert shown >= 6
 
@@ -232,6 +232,7 @@ async def test_one_may_do_in_each_project_what_was_granted_there(people: Any, bo
 
 async def test_a_grant_that_goes_takes_the_sight_with_it(people: Any, bob: Any) -> None:
     actor = await access.actor_for_user(bob, "acme")
+    require(actor, "container.view")
     assert (await projection.container(actor, MINE)).name == MINE
     root = command_line(people.acme)
     await database.run(lambda: groups.revoke(root, groups.grants(root)[0].pk))
