@@ -84,7 +84,7 @@ def _pruned(operation: Operation, ok: dict[str, Any], error: EngineError | None)
     if error is not None:
         return None
     untagged, deleted = dict(ok.get("untagged") or {}), list(ok.get("deleted") or [])
-    taken_away(operation.tenant_id, untagged, deleted, ok.get("images") or deleted)
+    taken_away(operation.tenant_id, untagged, deleted, ok.get("images") or ())
     operations.tell_done(operation, untagged=untagged, deleted=deleted)
     return Pruned(tuple(untagged), tuple(deleted), int(ok.get("bytes") or 0))
 

@@ -122,21 +122,22 @@ def _removed(operation: Operation, ok: dict[str, Any], error: EngineError | None
         return None
     untagged, deleted = list(ok.get("untagged") or []), list(ok.get("deleted") or [])
     tenant_id = operation.tenant_id
-    taken_away(tenant_id, {ref: ok.get("image_id", ref) for ref in untagged}, deleted, ok.get("images") or deleted)
+    taken_away(tenant_id, {ref: ok.get("image_id", ref) for ref in untagged}, deleted, ok.get("images") or ())
     return {"untagged": untagged, "deleted": deleted}
 
 
 def taken_away(tenant_id: int | None, untagged: dict[str, str], deleted: Sequence[str], images: Sequence[str]) -> None:
-    """``untagged``: name → image id. ``deleted`` are the ids that Docker tells, of layers too; ``images`` the tenant has no longer."""
-    mine = Image.everywhere.filter(tenant_id=tenant_id, image_id__in=images)
-    gone = set(mine.values_list("image_id", flat=True))
+    """``untagged``: name → image id. ``deleted`` are the ids that Docker tells, of layers too; ``images`` the tenant has no longer.
+
+    The rows may be gone already, by what the host told everybody: who reads events is told of a deletion all the same.
+    """
     for image_id in untagged.values():
         rows.tell(tenant_id, "untag", image_id, image_id)
     rows.unpoint(tenant_id, untagged)
-    rows.drop(tenant_id, gone)
+    rows.drop(tenant_id, images)
     rows.remind(tenant_id)
     for image_id in deleted:
-        if image_id in gone:
+        if image_id in images:
             rows.tell(tenant_id, "delete", image_id, image_id)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from controlpanel.events import log
 from controlpanel.images import projection, services
 from controlpanel.images.models import Image
 from engine.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from engine.model.event import EventKind
 
 ID = "sha256:" + "12" * 32
 RECORD = {
@@ -72,11 +76,32 @@ async def test_removal_follows_what_the_host_did(people: Any, host: Any) -> None
     host._do = lambda verb, payload: {"untagged": ["app:1"], "deleted": []}
     assert await services.remove(alice, "app:1") == {"untagged": ["app:1"], "deleted": []}
     assert (await projection.image(alice, "app")).refs == ("app:latest",)
-    host._do = lambda verb, payload: {"untagged": ["app:latest"], "deleted": [ID, "sha256:" + "ee" * 32]}
+    host._do = lambda verb, payload: {"untagged": ["app:latest"], "deleted": [ID, "sha256:" + "ee" * 32], "images": [ID]}
     await services.remove(alice, ID)
     assert host.asked[-1][1] == {"tenant": "acme", "force": False, "no_prune": False, "image_id": ID}
     with pytest.raises(NotFound):
         await projection.image(alice, ID)
+    assert [event.action for event in await database.read(log.read, people.acme.pk)] == ["load", "untag", "untag", "delete"]
+
+
+async def test_a_deletion_is_told_though_the_hosts_event_came_before_its_answer(people: Any, host: Any) -> None:
+    alice = await database.read(people.actor, people.alice)
+    await loaded(alice)
+    asked, told = threading.Event(), threading.Event()
+
+    def remove(_payload: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        told.wait(30)
+        return {"untagged": ["app:1", "app:latest"], "deleted": [ID], "images": [ID]}
+
+    host.on["remove"] = remove
+    removing = asyncio.ensure_future(services.remove(alice, ID))
+    assert await asyncio.to_thread(asked.wait, 30)
+    now = time.time_ns()
+    gone = {"kind": EventKind.IMAGE_REMOVED, "tenant": "acme", "object_id": ID, "seq": now, "time_ns": now, "state": {}}
+    await database.run(events.apply, gone)
+    told.set()
+    await removing
     assert [event.action for event in await database.read(log.read, people.acme.pk)] == ["load", "untag", "untag", "delete"]
 
 
