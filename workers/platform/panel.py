@@ -10,9 +10,8 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from engine.leftovers import Told
 from workers.platform import checks, parts, prepare
 from workers.platform.places import USER, Places
 from workers.platform.say import Refusal, step
@@ -36,13 +35,11 @@ def _become(places: Places, release: Path, words: list[str]) -> NoReturn:
     os.execve(python, [python, "-m", "django", *words], environment)
 
 
-def tenants(places: Places, release: Path) -> dict[str, Told] | None:
-    """Those it has, by name. None: its database does not answer."""
+def tenants(places: Places, release: Path) -> list[dict[str, Any]] | None:
+    """Those it has, with what it has of each. None: its database does not answer."""
     done = _ask(places, release, ["tenant", "list", "--json"], stderr=subprocess.DEVNULL)
-    if done.returncode:
-        return None
-    kinds = ("containers", "volumes", "networks")
-    return {each["name"]: Told(each["number"], *(frozenset(each[kind]) for kind in kinds)) for each in json.loads(done.stdout)}
+    found: list[dict[str, Any]] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    return found
 
 
 def _export_context(places: Places, release: Path, words: list[str]) -> int:

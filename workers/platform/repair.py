@@ -62,7 +62,9 @@ def _tell_of_tenants(engine: Engine, places: Places, release: Path) -> int:
     if tenants is None:
         line("note     the panel's database does not answer: nobody looked for what it does not know")
         return 1
-    return _remove(leftovers.of_tenants(engine, tenants))[0]
+    kinds = ("containers", "volumes", "networks")
+    told = {each["name"]: leftovers.Told(each["number"], *(frozenset(each[kind]) for kind in kinds)) for each in tenants}
+    return _remove(leftovers.of_tenants(engine, told))[0]
 
 
 def _remove(found: Iterable[leftovers.Leftover]) -> tuple[int, int]:
