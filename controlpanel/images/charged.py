@@ -40,7 +40,7 @@ def added(row: Image) -> None:
     assert row.tenant_id is not None
     account = ledger.account(row.tenant_id)
     if account.limit(IMAGES):
-        account.passed(IMAGES, image_bytes(row.tenant_id, without=row.pk), image_bytes(row.tenant_id))
+        account.passed(IMAGES, image_bytes(row.tenant_id) - image_bytes(row.tenant_id, without=row.pk))
 
 
 ledger.counted_by(IMAGES, image_bytes)

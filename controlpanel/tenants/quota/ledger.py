@@ -41,7 +41,7 @@ Warned = Callable[[int, str, Resource, int, int], None]  # tenant, project or ""
 _TENANT: Final = "tenant_id"
 _PROJECT: Final = "project_id"
 _sources: dict[str, list[tuple[str, str, str, str]]] = {}  # resource → table, sum, condition, column of the project
-_counting: dict[str, Counting] = {}
+_counting: dict[str, list[Counting]] = {}
 _warned: list[Warned] = []
 
 
@@ -53,9 +53,9 @@ def counted(resource: str, model: type[models.Model], what: str, *, where: str =
 
 
 def counted_by(resource: str, count: Counting) -> None:
-    """For what no plain sum tells. Called inside the transaction."""
+    """For what no plain sum tells: added to those that do. Called inside the transaction."""
     assert resource in BY_NAME
-    _counting[resource] = count
+    _counting.setdefault(resource, []).append(count)
 
 
 def on_warning(handler: Warned) -> None:
@@ -142,10 +142,11 @@ class Account:
         """The smaller one of both; 0 = none."""
         return min((owner.limits[name] for owner in self._owners() if name in owner.limits), default=0)
 
-    def passed(self, name: str, before: int, now: int) -> None:
+    def passed(self, name: str, added: int) -> None:
         """Of what was not asked for but has come: a warning when that is past 80 % of the tenant's limit."""
         if name in self.tenant.limits:
-            self._passed(self.tenant, name, before, now)
+            now = _use(self.tenant.number, _TENANT, (name,))[name]
+            self._passed(self.tenant, name, now - added, now)
 
     def _passed(self, owner: Owner, name: str, before: int, now: int) -> None:
         limit = owner.limits[name]
@@ -248,7 +249,8 @@ def _use(number: int, owner: str, names: tuple[str, ...]) -> dict[str, int]:
             cursor.execute(statement, [number] * times)
             found = dict(zip(known, map(int, cursor.fetchone()), strict=True))
     if owner == _TENANT:
-        found |= {name: _counting[name](number) for name in names if name in _counting}
+        for name in _counting.keys() & set(names):
+            found[name] = found.get(name, 0) + sum(count(number) for count in _counting[name])
     return found
 
 
