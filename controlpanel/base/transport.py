@@ -7,7 +7,7 @@ then what the proxy says, in limits, sessions and the audit log.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -34,14 +34,31 @@ def transport(get_response: GetResponse) -> GetResponse:
 
 
 def _come_from(request: HttpRequest) -> None:
-    """The last address in X-Forwarded-For is the one that our proxy saw; those before it are the client's own words."""
+    if address := _forwarded(request.headers.get("X-Forwarded-For", "")):
+        request.META["REMOTE_ADDR"] = address
+
+
+def came_from(scope: Mapping[str, Any]) -> str:
+    """The client's address, for who answers beside Django."""
+    words = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
+    client = scope.get("client")
+    return _forwarded(words) or (client[0] if client else "")
+
+
+def came_by_tls(scope: Mapping[str, Any]) -> bool:
+    if settings.BEHIND_PROXY:
+        return (b"x-forwarded-proto", b"https") in scope["headers"]
+    return bool(scope.get("scheme") == "https")
+
+
+def _forwarded(words: str) -> str:
+    """The last address in X-Forwarded-For is the one that our proxy saw; those before it are the client's own words. "" without a proxy."""
     if not settings.BEHIND_PROXY:
-        return
-    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        return ""
     try:
-        request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(said))
+        return str(ipaddress.ip_address(words.rpartition(",")[2].strip()))
     except ValueError:
-        pass  # not by the proxy: its own health check
+        return ""  # not by the proxy: its own health check
 
 
 def _guarded(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 
+from controlpanel.base.streaming import received
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -28,15 +30,9 @@ class _Upload:
         self.ended = asyncio.Event()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ConnectionResetError("the client went away")
-            if message.get("body"):
-                yield message["body"]
-            if not message.get("more_body"):
-                self.ended.set()
-                return
+        async for chunk in received(self._receive):
+            yield chunk
+        self.ended.set()
 
     async def drain(self) -> None:
         """What the view did not want: most clients read no answer before they have sent everything."""

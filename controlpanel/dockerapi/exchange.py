@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from controlpanel.base.streaming import received
 from controlpanel.dockerapi import versions, words
 from controlpanel.tenants.actor import Actor
 from engine.errors import InvalidArgument
@@ -62,16 +63,9 @@ class Exchange:
                 return str(value.decode("latin-1"))
         return ""
 
-    async def body(self) -> AsyncIterator[bytes]:
+    def body(self) -> AsyncIterator[bytes]:
         """Chunk by chunk, as the client sends it; ConnectionResetError when it goes away in the middle."""
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ConnectionResetError("the client went away")
-            if message["body"]:
-                yield message["body"]
-            if not message.get("more_body"):
-                return
+        return received(self._receive)
 
     async def read_body(self) -> bytes:
         """Whole. InvalidArgument beyond MAX_JSON."""
