@@ -24,4 +24,4 @@ ROOT = Person(label="root", door_name="cli")  # at the machine's shell
 def person(request: HttpRequest, label: str = "") -> Person:
     """Who sends this request: ``label``, else who is logged in."""
     name = label or (request.user.get_username() if request.user.is_authenticated else NOBODY)
-    return Person(label=name, address=request.META.get("REMOTE_ADDR", ""))
+    return Person(label=name, address=request.META.get("REMOTE_ADDR", ""), door_name=getattr(request, "door", "panel"))

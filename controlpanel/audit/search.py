@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from controlpanel.audit.models import BEGUN, DONE, DONE_AT_ONCE, FAILED, REFUSED, Record
 from engine.errors import InvalidArgument
 
-DOORS: Final = ("panel", "api", "socket", "cli", "system")  # tenants.actor.Door
+DOORS: Final = ("panel", "api", "tls", "registry", "socket", "cli", "system")  # tenants.actor.Door
 RESULTS: Final = (DONE, FAILED, REFUSED)
 CHUNK: Final = 1000
 

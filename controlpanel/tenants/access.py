@@ -59,6 +59,11 @@ async def actor_for_user(user: User, tenant_name: str, *, door: Door = Door.PANE
     return await _actor(("user", tenant_name, str(user.pk), door.value), address)
 
 
+async def actor_by(credential: tuple[str, ...], *, address: str = "") -> Actor:
+    """Of what ``Actor.credential`` says. Raises as the above."""
+    return await _actor(credential, address)
+
+
 async def again(actor: Actor) -> Actor:
     """The same credential looked at now: another role, perhaps. Raises as above when it counts no more."""
     return await _actor(actor.credential, actor.address)

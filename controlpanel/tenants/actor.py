@@ -30,6 +30,7 @@ class Door(StrEnum):
     API = "api"  # bearer token: REST or Docker API over HTTP
     TLS = "tls"  # a client's certificate: the same over TLS
     SOCKET = "socket"  # a tenant's docker.sock
+    REGISTRY = "registry"  # /v2/: password, token or certificate
     SYSTEM = "system"  # the platform itself: reconcile, auto-remove
 
 
