@@ -1,6 +1,7 @@
 """The one application of the web process: who answers which connection, and what runs beside them.
 
 a tenant's socket, /v1.NN/…, /_ping, /containers/…   controlpanel.dockerapi   raw ASGI: hijack, streams, no cookies
+/v2/…                                                controlpanel.registry    raw ASGI: streams, no cookies
 websocket                                            Channels                 session cookie, own origin only
 /static/…                                            base.static          hashed names for ever
 everything else                                      Django                   pages and REST
@@ -36,6 +37,7 @@ from controlpanel.files.api import UPLOADS as FILE_UPLOADS
 from controlpanel.files.volume_api import UPLOADS as VOLUME_UPLOADS
 from controlpanel.hosts import dispatch, sweep
 from controlpanel.images.api import UPLOADS as IMAGE_UPLOADS
+from controlpanel.registry import app as registry
 from controlpanel.tenants import refusals
 from controlpanel.urls import websocket_urlpatterns
 
@@ -54,6 +56,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if kind == "http":
         if dockerapi.is_docker(scope):
             await dockerapi.application(scope, receive, send)
+        elif registry.is_registry(scope):
+            await registry.application(scope, receive, send)
         elif scope["path"].startswith(settings.STATIC_URL):
             await static.application(scope, receive, send)
         else:

@@ -130,6 +130,7 @@ INSTALLED_APPS = [
     "controlpanel.events",
     "controlpanel.execs",
     "controlpanel.builds",
+    "controlpanel.registry",
     "controlpanel.tenancy",
 ]
 INSTALLED_APPS += [f"controlpanel.{name}" for name in ("dashboard",) if (BASE_DIR / "controlpanel" / name / "__init__.py").exists()]

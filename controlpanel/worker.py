@@ -72,6 +72,7 @@ def main() -> int:
     from controlpanel.events.housekeeping import tidy
     from controlpanel.hosts import witness
     from controlpanel.hosts.sweep import sweep
+    from controlpanel.registry import cleaning
     from controlpanel.tenancy.deletion import purge_due
     from controlpanel.tenants import impersonation
     from workers import contract
@@ -82,6 +83,7 @@ def main() -> int:
         Job("tenants whose grace is over", 60.0, purge_due),
         Job("operators who act as members, and whose time is over", 5.0, impersonation.expire),
         Job("heads of the audit for its witness", 60.0, witness.tell),
+        Job("what nobody has of the registry any more", 600.0, cleaning.tidy),
         Job("what need not be kept", 3600.0, tidy),
     ]
     schedule = Schedule(jobs)

@@ -20,8 +20,9 @@
     t/<tenant>                this store, id-mapped for one tenant; a mount in the keeper's private mount namespace
     trash/                    renamed here, removed later; emptied at start
   etc/certs.d/<registry>/     its authorities and our certificate for it (engine/registries/settings.py)
-  content/blobs/sha256/<hex>  root:slipway 0750: immutable, written by rename; the registry serves the same files
+  content/blobs/sha256/<hex>  root:slipway 0750: immutable, written by rename
   panel/                      slipway 0700: database, keys
+    registry/                 what was pushed to us (controlpanel/registry/storage.py)
   log/                        the parts' own logs
 <run>/                        SLIPWAY_RUN, /run/slipway
   keeper.sock launcher.sock logger.sock netd.sock   root only

@@ -33,6 +33,7 @@ from controlpanel.images.registry_api import router as registries
 from controlpanel.metrics.api import router as metrics
 from controlpanel.networks.api import router as networks
 from controlpanel.networks.rules_api import router as network_rules
+from controlpanel.registry.api import router as repositories
 from controlpanel.tenants import attempts
 from controlpanel.tenants.api import router as tenants
 from controlpanel.tenants.credentials_api import router as credentials
@@ -85,6 +86,7 @@ for tag, router in (
     ("images", images),
     ("images", registries),
     ("images", unused),
+    ("registry", repositories),
     ("builds", builds),
     ("networks", networks),
     ("networks", network_rules),

@@ -53,6 +53,10 @@ VERBS: Final[dict[str, frozenset[Role]]] = {
     "image.tag": _DEVELOPERS,
     "image.remove": _DEVELOPERS,
     "image.prune": _DEVELOPERS,
+    "registry.pull": _EVERYONE,  # manifests, blobs, tags of the tenant's own repositories; a public one's everybody reads
+    "registry.push": _DEVELOPERS,
+    "registry.delete": _DEVELOPERS,
+    "registry.visibility": _ADMINS,  # what everybody may pull
     "network.view": _EVERYONE,
     "network.create": _DEVELOPERS,
     "network.remove": _DEVELOPERS,

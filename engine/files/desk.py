@@ -11,6 +11,7 @@ from engine.errors import Unavailable
 from engine.runtime import protocol
 from engine.runtime.helper import Helper
 
+
 class Desk:
     """For any number of threads."""
 

@@ -1,6 +1,7 @@
 """Content by digest: <data>/content/blobs/sha256/<hex>. Written elsewhere, verified, then renamed in; never changed after.
 
-The panel's unprivileged user reads here (the registry serves these files), so a blob is root:<its group> 0440 in folders 0750.
+The panel's unprivileged user may read here (its registry can have the same file by a second name), so a blob is root:<its group> 0440
+in folders 0750.
 """
 
 from __future__ import annotations

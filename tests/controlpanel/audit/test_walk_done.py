@@ -26,6 +26,7 @@ from controlpanel.containers import services as containers
 from controlpanel.execs import services as execs
 from controlpanel.images import transfers
 from controlpanel.networks import services as networks
+from controlpanel.registry import services as repositories
 from controlpanel.tenants import credentials, groups, invitations
 from controlpanel.tenants.actor import Role
 from controlpanel.volumes import services as volumes
@@ -76,6 +77,9 @@ class Stage:
         self.group = f"g{next(self.numbers)}"
         await database.run(groups.create_group, self.alice, self.group)
         await database.run(groups.add_to_group, self.alice, self.group, self.alice.user)
+
+    async def pushed(self) -> None:
+        await database.run(repositories.to_push, self.alice, "acme/web")
 
     async def loaded(self) -> None:
         async with transfers.receive(self.alice, "load", _nothing()) as lines:
@@ -310,6 +314,7 @@ _REST: Final[dict[str, Act]] = {
     "POST /image-prune": _with("loaded", "/image-prune", {"all": True}),
     "POST /image-pull": _with("", "/image-pull", {"ref": "app:1"}),
     "POST /image-push": _with("", "/image-push", {"ref": "app:1"}),
+    "PATCH /repositories/{name}": _with("pushed", "/repositories/acme/web", {"visibility": "public"}),
     "POST /builds": _with("", "/builds", {"text": "FROM busybox", "refs": ["app:1"]}),
     "PUT /builds": _with("", "/builds", _TAR),
     "POST /builds/{build_id}/cancel": lambda stage, ask: _cancel(stage, ask, "/builds/{build}/cancel"),

@@ -28,7 +28,7 @@ def test_every_lesser_role_may_no_more_than_the_greater() -> None:
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_viewers_only_view(verb: str) -> None:
-    if not verb.endswith(".view"):
+    if not verb.endswith(".view") and verb != "registry.pull":  # to see what a repository has is to pull it
         with pytest.raises(PermissionDenied) as caught:
             require(actor(Role.VIEWER), verb)
         assert verb in caught.value.message and caught.value.detail["rule"] == verb
