@@ -28,7 +28,7 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
-from controlpanel.base import database, live, static, uploads
+from controlpanel.base import live, static, uploads
 from controlpanel.builds import services as builds
 from controlpanel.builds.api import UPLOADS as BUILD_UPLOADS
 from controlpanel.dockerapi import app as dockerapi

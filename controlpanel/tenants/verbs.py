@@ -123,7 +123,7 @@ IN_PERSON: Final = frozenset(
 OF_TENANT: Final = frozenset(
     {
         *(verb for verb in VERBS if verb.startswith(("member.", "role.", "group.", "token.", "certificate.", "audit."))),
-        *("usage.view", "project.quota", "image.remove", "image.prune"),
+        *("usage.view", "project.quota", "image.remove", "image.prune", "registry.delete", "registry.visibility"),
     }
 )  # what a role gives in the whole tenant alone: people, keys, the log, its sums, and removing images, which belong to no project
 

@@ -71,13 +71,13 @@ class Asked:
 
     @classmethod
     def from_words(cls, words: dict[str, Any]) -> Self:
-        given = words["config"]
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in words["config"].items()}
         return cls(
             words["domain"],
             words["repository"],
             bool(words["push"]),
             Credentials.from_words(words["credentials"]),
-            RegistryConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}),
+            RegistryConfig(**given),
             Reach.from_words(words["reach"]),
             words["certificates"],
         )

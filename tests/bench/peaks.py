@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -155,7 +156,7 @@ class _Peak:
 
 def _called(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-m"), words[0].rpartition("/")[2])
+    return next((after for word, after in itertools.pairwise(words) if word == "-m"), words[0].rpartition("/")[2])
 
 
 @contextmanager

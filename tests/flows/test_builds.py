@@ -95,7 +95,7 @@ def test_a_dockerfile_outside_of_the_context(build: Callable[..., Any], tmp_path
     (tmp_path / "context" / "f").write_text("in the context\n")
     (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY f /\nRUN cat f\n")
     assert "in the context" in build("-f", str(tmp_path / "Dockerfile"), str(tmp_path / "context")).stdout
-    assert "in the context" in build("-f", "-", str(tmp_path / "context"), dockerfile="FROM busybox\nCOPY f /\nRUN cat f\n").stdout
+    assert "in the context" in build("-f", "-", str(tmp_path / "context"), dockerfile="FROM busybox\nCOPY f /\nRUN cat /f\n").stdout
 
 
 def test_a_build_that_fails(platform: Platform, build: Callable[..., Any]) -> None:

@@ -76,7 +76,7 @@ class DetachedBuilds:
         check_tenant_name(words["tenant"])
         if not is_build_id(words["id"]):
             raise errors.InvalidArgument(f"invalid build id {words['id']!r}: 32 hex digits are needed")
-        return self._folder / words["tenant"] / words["id"]
+        return self._folder / str(words["tenant"]) / str(words["id"])
 
     def _clear_old(self) -> None:
         """Of builds whose panel never came back."""

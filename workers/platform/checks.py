@@ -73,5 +73,5 @@ def require_redis(places: Places) -> None:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above that is there."""
-    return path if path.exists() else existing(path.parent)
+    """The path, or the nearest folder above that is there for whoever asks."""
+    return path if os.path.exists(path) else existing(path.parent)

@@ -10,7 +10,7 @@ from controlpanel.containers import networking, request
 from controlpanel.containers.references import BUILTIN, References
 from controlpanel.hosts.machine import Machine
 from controlpanel.networks.projection import NetworkView
-from engine.errors import InvalidArgument, PermissionDenied, Unsupported
+from engine.errors import InvalidArgument, Unsupported
 from engine.model.network import EndpointSpec, Pool
 
 MACHINE = Machine(cpus=4, cpuset_cpus="0-3", blkio_weight=True)

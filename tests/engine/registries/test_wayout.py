@@ -33,7 +33,7 @@ def test_by_connect_to_a_name_that_only_the_proxy_knows(host: Host, tmp_path: Pa
         assert set(proxy.asked) == {f"CONNECT {NAME}:443 HTTP/1.1"}
         assert not any("Proxy-Authorization" in heard for heard in there.heard), "the proxy's password is the proxy's"
         monkeypatch.setenv("HTTPS_PROXY", proxy.host)
-        with pytest.raises(Unavailable, match="proxyconnect tcp: the proxy at 127.0.0.1:.* refuses: 407 Proxy Authentication Required"):
+        with pytest.raises(Unavailable, match=r"proxyconnect tcp: the proxy at 127\.0\.0\.1:.* refuses: 407 Proxy Authentication Required"):
             host.pull(f"{NAME}/app:1", "bob")
 
 
@@ -65,7 +65,7 @@ def test_one_that_is_away_and_one_of_another_kind(host: Host, monkeypatch: pytes
     with pytest.raises(Unavailable, match=f"dial tcp {gone}: connect: connection refused"):
         host.pull(f"{NAME}/app:1")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://us:secret@127.0.0.1:1080")
-    with pytest.raises(Unavailable, match="settings of registries are wrong: the proxy 127.0.0.1 is not http://HOST:PORT") as raised:
+    with pytest.raises(Unavailable, match=r"settings of registries are wrong: the proxy 127\.0\.0\.1 is not http://HOST:PORT") as raised:
         host.pull(f"{NAME}/app:1")
     assert "secret" not in str(raised.value)
 

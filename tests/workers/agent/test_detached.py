@@ -63,7 +63,7 @@ async def test_it_goes_on_and_is_told_from_its_beginning(host: Host) -> None:
 
 async def test_it_ends_when_it_is_told_to(host: Host) -> None:
     asked = Asked(host)
-    await asked.leave(SLOW, "begun")
+    await asked.leave(SLOW, '"stream":"begun')
     with pytest.raises(errors.NotFound):
         async with host.stream("build_follow", asked.id, tenant="other"):
             pass

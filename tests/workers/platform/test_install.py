@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.platform import ROOT
+from tests.support.scratch import open_folder
 from workers.platform import assets, checks, install, venv
 from workers.platform.places import Places, load_env_file
 from workers.platform.say import Refusal
@@ -49,15 +50,15 @@ def test_the_doctor_calls_nothing_fine_that_it_could_not_try() -> None:
 
 
 @pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft")
-def test_a_port_that_is_taken_is_told_before_anything_is_installed(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
+def test_a_port_that_is_taken_is_told_before_anything_is_installed() -> None:
+    with open_folder() as folder, socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        places = {"SLIPWAY_DATA": str(tmp_path / "data"), "SLIPWAY_RUN": str(tmp_path / "run"), "SLIPWAY_HTTP": address}
+        places = {"SLIPWAY_DATA": str(folder / "data"), "SLIPWAY_RUN": str(folder / "run"), "SLIPWAY_HTTP": address}
         words = ["/usr/bin/python3", ROOT / "manage.py", "up", "--detach"]
         done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **places}, check=False)
-    taken = f"slipway: {address} is taken by another program: stop that one, or set SLIPWAY_HTTP to a free address\n"
-    assert (done.returncode, done.stderr) == (1, taken)
-    assert not (tmp_path / "data").exists()
+        taken = f"slipway: {address} is taken by another program: stop that one, or set SLIPWAY_HTTP to a free address\n"
+        assert (done.returncode, done.stderr) == (1, taken)
+        assert not (folder / "data").exists()
 
 
 def test_a_command_before_the_first_up_says_what_is_missing(tmp_path: Path) -> None:
