@@ -77,7 +77,7 @@ class Actor:
     @property
     def is_plain(self) -> bool:
         """One of the five roles in the whole tenant, and nothing else: of such an actor no object has to be asked whose it is."""
-        return not (self.held or self.project)
+        return self.role is not None and not (self.held or self.project)
 
     @property
     def tenant_number(self) -> int:
