@@ -14,8 +14,7 @@ from engine.errors import EngineError, InvalidArgument, NotFound, PermissionDeni
 from engine.registries.client import ATTEMPTS, Answer, Bytes, Registry
 from engine.registries.faults import RETRIED, Broken
 
-CHUNK: Final = 16 << 20  # bytes of a blob that is still written, before they are sent; a registry may ask for more (OCI-Chunk-Min-Length)
-MOST: Final = 128 << 20  # bytes of one PATCH. A registry syncs each to its disk before it answers: few times, and not for long
+CHUNK: Final = 16 << 20  # bytes of one PATCH; a registry may ask for more (OCI-Chunk-Min-Length)
 _SMALL: Final = 64 << 10  # up to here in one request with its digest
 _PIECE: Final = 1 << 20  # between two words of progress
 _TELL_S: Final = 0.1
@@ -148,7 +147,7 @@ class _Sending:
             self._ensure_session()
             if self._digest and self._there <= _SMALL and not self._sent:
                 return self._finish(Bytes(os.pread(job.file, self._there, 0)))
-            part = _Part(job, self._sent, min(max(MOST, self._chunk), self._there - self._sent))
+            part = _Part(job, self._sent, min(self._chunk, self._there - self._sent))
             headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{part.start}-{part.start + part.size - 1}"}
             answer = self._call("PATCH", self._session, (202, 204), headers, part)
             self._sent = part.start + part.size
