@@ -76,7 +76,7 @@ def test_a_projects_member_sees_that_project_alone(school: Platform, folder: Pat
     pia = as_user(school, folder, "pia")
     assert pia.ok("ps", "-a", "--format", "{{.Names}}").split() == ["in-web"]
     there = json.loads(school.docker("inspect", "in-db", tenant=TENANT).stdout)[0]["Id"]
-    for words in (("inspect", there), ("logs", "in-db"), ("exec", "in-db", "true"), ("rm", "-f", there[:12])):
+    for words in (("inspect", there), ("logs", "in-db"), ("exec", "in-db", "true"), ("rm", there[:12])):
         answer = pia(*words)
         assert answer.returncode == 1 and "No such" in answer.stderr, (words, answer.stderr)
     refused = pia("run", "-d", "busybox", "true")

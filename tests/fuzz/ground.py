@@ -20,7 +20,7 @@ _PERSON: Final = "fuzzer"
 # so that nothing which is asked for by chance takes the machine from others
 _QUOTA: Final = (
     "--cpus 1 --memory 600m --swap 100m --pids 400 --disk 2g --containers 24 --volumes 24 --networks 12 --published 20 --images 600m "
-    "--logs 64m --builds 1 --tokens 100 --ports 20000-20999"
+    "--logs 64m --builds 1 --tokens 100"
 )
 
 
@@ -30,6 +30,7 @@ def tenant(platform: Platform) -> Iterator[None]:
     platform.tenant(TENANT)
     try:
         platform.manage("tenant", "quota", TENANT, *_QUOTA.split())
+        platform.manage("tenant", "policy", TENANT, "--deny", "ports", "--allow", "ports=20000-20999")
         platform.docker("run", "--rm", "busybox", "true", tenant=TENANT)  # makes the tenant's bridge and cgroup, which stay
         yield
     finally:

@@ -65,10 +65,10 @@ class Command(command.Command):
     def add_explain(self, parser: ArgumentParser) -> None:
         parser.add_argument("tenant")
         parser.add_argument("user")
-        parser.add_argument("verb", help="container.remove, image.build, …")
+        parser.add_argument("act", metavar="verb", help="container.remove, image.build, …")
         parser.add_argument("--project", metavar="NAME", help="there; anywhere when left out")
 
     def do_explain(self, options: dict[str, Any]) -> None:
         """why a member may do something, or may not"""
         actor = command_line(queries.tenant_named(options["tenant"]))
-        self.say(explaining.explain(actor, options["verb"], project=options["project"], user=options["user"]).sentence)
+        self.say(explaining.explain(actor, options["act"], project=options["project"], user=options["user"]).sentence)
