@@ -125,11 +125,7 @@ def test_roles(alice: Client, host: str) -> None:
         ("PUT", "/v2/acme/web/manifests/v2"),
     ):
         refused = victor(method, path, json.dumps(document).encode(), {"Content-Type": oci.IMAGE})
-        assert (
-            refused.status == 403
-            and refused.code == "DENIED"
-            and "rule registry." in refused.json["errors"][0]["message"]
-        )
+        assert refused.status == 403 and refused.code == "DENIED" and "rule registry." in refused.json["errors"][0]["message"]
     last = Record.objects.for_tenant(Membership.everywhere.get(user__username="victor").tenant_id).first()
     assert last is not None and (last.result, last.verb, last.door, last.actor) == (REFUSED, "registry.push", "registry", "victor")
     assert bob("DELETE", f"/v2/acme/web/manifests/{digest}").status == 202
