@@ -55,11 +55,11 @@ class ProjectDetailOut(ProjectOut):
 class QuotaIn(Asked):
     """What is left out stays. 0: no limit but the tenant's."""
 
-    nano_cpus: int | None = Field(None, ge=0, examples=[1_500_000_000])
-    memory_bytes: int | None = Field(None, ge=0)
-    swap_bytes: int | None = Field(None, ge=0)
-    pids: int | None = Field(None, ge=0)
-    disk_bytes: int | None = Field(None, ge=0)
+    nano_cpus: int | None = Field(None, ge=0, lt=1 << 63, examples=[1_500_000_000])
+    memory_bytes: int | None = Field(None, ge=0, lt=1 << 63)
+    swap_bytes: int | None = Field(None, ge=0, lt=1 << 63)
+    pids: int | None = Field(None, ge=0, lt=1 << 63)
+    disk_bytes: int | None = Field(None, ge=0, lt=1 << 63)
     containers_max: int | None = Field(None, ge=0, lt=1 << 31)
     volumes_max: int | None = Field(None, ge=0, lt=1 << 31)
     networks_max: int | None = Field(None, ge=0, lt=1 << 31)

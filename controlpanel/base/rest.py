@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import orjson
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -81,6 +82,8 @@ def prepare(api: NinjaAPI) -> None:
     api.add_exception_handler(HttpError, lambda _request, error: refuse_status(error.status_code, str(error)))
     api.add_exception_handler(Http404, lambda _request, _error: refuse(errors.NotFound("there is nothing at this address")))
     api.add_exception_handler(ValidationError, lambda _request, error: refuse(_invalid(error)))
+    api.add_exception_handler(RequestDataTooBig, lambda _request, _error: refuse_status(413, "the body is too large"))
+    api.add_exception_handler(ConnectionResetError, lambda _request, _error: refuse_status(400, "the body ended too early"))
     api.add_exception_handler(Exception, _failed)
 
 

@@ -15,7 +15,7 @@ from controlpanel.networks.builtin import BRIDGE
 from controlpanel.networks.members import Member
 from controlpanel.networks.projection import NetworkView
 from controlpanel.tenants.permissions import require
-from engine.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
+from engine.errors import InvalidArgument, NotFound
 from engine.model.network import Pool
 
 Test = Callable[[NetworkView], bool]
@@ -184,10 +184,6 @@ async def disconnect(exchange: Exchange) -> None:
     name, force = body.get("Container", ""), bool(body.get("Force"))
     try:
         await connecting.disconnect(exchange.actor, exchange.params["id"], name, force=force)
-    except FailedPrecondition as error:
-        if error.detail.get("rule") != connecting.NOT_CONNECTED:
-            raise
-        raise Internal(error.message) from error  # moby's status
     except NotFound:
         if not force:
             raise

@@ -179,6 +179,8 @@ class Hijack:
         elif kind == "http.hijack.close_write":
             self._close_write()
         else:
+            if self.transport.is_closing():  # for a request that was none: uvicorn drops what comes after
+                self.cycle.disconnected = True
             await self.cycle.send(message)  # type: ignore[arg-type]
 
     async def _wait_until_head_is_read(self) -> None:

@@ -17,7 +17,7 @@ from controlpanel.tenants.actor import Actor
 from controlpanel.tenants.models import Project, Tenant
 from controlpanel.tenants.permissions import LABEL, require
 from controlpanel.tenants.quota import ledger
-from controlpanel.tenants.quota.resources import BY_COLUMN, OF_PROJECT, PROJECTS, Use
+from controlpanel.tenants.quota.resources import BY_COLUMN, OF_PROJECT, PROJECTS, Use, check_limit
 from engine.errors import FailedPrecondition, InvalidArgument, NotFound
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # compose's, in the length of a tenant's
@@ -114,8 +114,7 @@ def change_quota(actor: Actor, name: str, **limits: int) -> Project | None:
 def _check(tenant: Tenant, column: str, value: int) -> None:
     if column not in OF_PROJECT:
         raise InvalidArgument(f"there is no limit called {column} of a project")
-    if value < 0:
-        raise InvalidArgument(f"{column} {value}: a limit is 0 (unlimited) or more")
+    check_limit(column, value)
     limit, name = getattr(tenant, column), BY_COLUMN[column].name
     if limit and value > limit:
         raise FailedPrecondition(

@@ -18,7 +18,7 @@ from controlpanel.tenants.permissions import check_no_more, require
 from controlpanel.tenants.policy import Policy
 from controlpanel.tenants.queries import no_such_tenant
 from controlpanel.tenants.quota import ledger
-from controlpanel.tenants.quota.resources import MEMBERS, OF_TENANT
+from controlpanel.tenants.quota.resources import MEMBERS, OF_TENANT, check_limit
 from engine.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from engine.model.bandwidth import check_bandwidth
 from engine.model.tenant import check_tenant_name
@@ -81,8 +81,7 @@ def _set_limits(tenant: Tenant, limits: Mapping[str, int]) -> None:
     for name, value in limits.items():
         if name not in LIMITS:
             raise InvalidArgument(f"there is no limit called {name}")
-        if value < 0:
-            raise InvalidArgument(f"{name} {value}: a limit is 0 (unlimited) or more")
+        check_limit(name, value)
         if name == "log_bytes" and 0 < value < LOG_BYTES_MIN:
             raise InvalidArgument(f"{name} {value}: at least {LOG_BYTES_MIN} bytes of output are kept")
         setattr(tenant, name, value)

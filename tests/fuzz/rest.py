@@ -22,7 +22,7 @@ _STREAMS: Final = (
     "/logs", "/log", "/stats", "/events", "/attach", "/exec", "/wait", "/image-archive", "/image-rootfs", "/image-pull", "/image-push",
     "/builds", "/export",
 )  # fmt: skip
-_WAITING: Final = ("/stop", "/restart")
+_WAITING: Final = ("/stop", "/restart", "/wait")
 _HEADERS_OF_OURS: Final = frozenset({"authorization", "content-type", "content-length", "cookie", "host"})
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from engine.errors import InvalidArgument
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -55,6 +57,17 @@ RESOURCES: Final = (
     Resource(TOKENS, "tokens_max", "", of_project=False),
     Resource(PROJECTS, "projects_max", "", of_project=False),
 )
+LIMIT_MAX: Final = (1 << 63) - 1  # what a column holds
+COUNT_MAX: Final = (1 << 31) - 1  # of things that are counted one by one
+
+
+def check_limit(column: str, value: int) -> None:
+    """InvalidArgument for what is no limit."""
+    most = COUNT_MAX if column.endswith("_max") or column == "build_minutes" else LIMIT_MAX
+    if not 0 <= value <= most:
+        raise InvalidArgument(f"{column} {value}: a limit is from 0 (unlimited) to {most}")
+
+
 BY_NAME: Final = {resource.name: resource for resource in RESOURCES}
 BY_COLUMN: Final = {resource.column: resource for resource in RESOURCES}
 OF_TENANT: Final = tuple(resource.column for resource in RESOURCES)  # the columns of a tenant's quota

@@ -57,6 +57,8 @@ async def test_projects_are_listed_filtered_and_limited(people: Any, host: Any) 
     assert {each["resource"]: each["state"] for each in detail["use"]}["containers"] == "full"
     assert code_of(await (await client(people, "charlie")).get(f"{T}/projects/shop")) == (404, "not_found")
     assert code_of(await bob.get(f"{T}/projects/none")) == (404, "not_found")
+    for words in ({"memory_bytes": 1 << 63}, {"volumes_max": 1 << 31}):
+        assert code_of(await alice.put(f"{T}/projects/shop/quota", words, content_type=JSON)) == (400, "invalid_argument")
     gone = await alice.put(f"{T}/projects/empty/quota", {"containers_max": 0}, content_type=JSON)
     assert gone.status_code == 204
 

@@ -158,7 +158,7 @@ def test_wrong_filters(two: Api, given: dict[str, list[str]]) -> None:
         ),
         ("POST", "/networks/nosuch/connect", {"Container": "web"}, 404, "network nosuch not found"),
         ("POST", "/networks/n1/connect", {"Container": "web"}, 403, "endpoint with name web already exists in network n1"),
-        ("POST", "/networks/s1/disconnect", {"Container": "web"}, 500, "container {web} is not connected to network s1"),
+        ("POST", "/networks/s1/disconnect", {"Container": "web"}, 409, "container {web} is not connected to network s1"),
         ("POST", "/networks/n1/disconnect", {"Container": "nosuch"}, 404, "No such container: nosuch"),
         ("POST", "/networks/n1/disconnect", {"Container": "nosuch", "Force": True}, 404, "endpoint nosuch not found"),
         (
