@@ -28,8 +28,9 @@ class EngineError(Exception):
     code: ClassVar[str] = "internal"
 
     def __init__(self, message: str, **detail: Any) -> None:
-        super().__init__(message)
-        self.message = message
+        """A name that it repeats may be half a surrogate pair, which JSON can write and UTF-8 cannot."""
+        self.message = message.encode(errors="backslashreplace").decode()
+        super().__init__(self.message)
         self.detail = detail
 
     def to_json(self) -> dict[str, Any]:

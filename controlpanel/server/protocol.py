@@ -172,6 +172,8 @@ class HijackProtocol(HttpToolsProtocol):
     def _refuse(self, response: bytes) -> None:
         """Closed a moment later: closing while the client's bytes lie unread would reset the connection, and with it the answer."""
         self._refused = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # what the app may still answer comes too late
         self.transport.write(response)
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)

@@ -80,6 +80,14 @@ async def test_a_bearer_token_acts_in_its_tenant_and_role_only(people: Any, host
     assert code_of(refused) == (401, "unauthenticated") and refused.headers["WWW-Authenticate"] == "Bearer"
 
 
+async def test_half_a_character_in_a_name_gets_an_answer(people: Any, host: Any) -> None:
+    """JSON can write a lone surrogate, UTF-8 can not."""
+    alice = AsyncClient()
+    await alice.aforce_login(people.alice)
+    answer = await alice.post(f"{T}/networks/x/connect", rb'{"container": "\ud800"}', content_type=JSON)
+    assert answer.status_code == 404 and answer.json()["error"]["message"] == r"No such container: \ud800"
+
+
 async def test_a_wrong_token_is_refused_though_a_good_cookie_comes_with_it(people: Any) -> None:
     alice = await client(people, "alice")
     assert code_of(await alice.get(f"{T}/containers", headers={"authorization": "Bearer slw_x"})) == (401, "unauthenticated")

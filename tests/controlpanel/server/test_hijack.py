@@ -234,3 +234,16 @@ def test_endless_head_is_refused(tmp_path: Path) -> None:
             writer.close()
 
     run(test())
+
+
+def test_an_answer_after_a_refusal_of_ours_costs_no_trace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with serving(tmp_path) as (_, port, _path):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(UPGRADE % (b"late", b"Transfer-Encoding: chunked\r\n"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 411")
+            await asyncio.sleep(0.2)  # the app has answered
+            writer.close()
+
+    run(test())
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
