@@ -29,6 +29,7 @@ _SPDX: Final = {
     "New BSD": "BSD-3-Clause",
     "MIT License": "MIT",
     "Apache Software License": "Apache-2.0",
+    "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
