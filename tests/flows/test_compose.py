@@ -49,7 +49,7 @@ services:
     command: ["sh", "-c", "echo tool ran"]
     profiles: [tools]
 networks:
-  front: {enable_ipv6: true, ipam: {config: [{subnet: 10.233.90.0/24}, {subnet: "fd00:90::/64"}]}}
+  front: {enable_ipv6: true, ipam: {config: [{subnet: 192.168.213.0/24}, {subnet: "fd00:90::/64"}]}}
   back: {internal: true}
 volumes:
   data: {}

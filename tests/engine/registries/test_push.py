@@ -138,7 +138,7 @@ def test_what_turns_out_to_be_there_while_it_is_sent(host: Host, toy: Toy, size:
     host.load([data], f"{toy.host}/app:1", "bob")  # who does not know where it is
     lines = host.push(f"{toy.host}/app:1", "bob")
     assert f"{digest(data)[7:19]}: Layer already exists" in statuses(lines) and lines[-1]["digest"] == sent
-    assert toy.asked("PUT /v2/app/blobs") == 0 and toy.asked("DELETE /v2/app/blobs/uploads") == (size > upload.CHUNK)
+    assert toy.asked("PUT /v2/app/blobs") == 0 and toy.asked("DELETE /v2/app/blobs/uploads") <= (size > upload.CHUNK)
 
 
 def test_a_refusal_is_heard_though_not_all_was_read_that_we_said() -> None:

@@ -124,4 +124,4 @@ def test_a_hundred_containers_and_a_killed_keeper(engine: Host) -> None:
         assert b"".join(LogReader(word["log_dir"], frames=False)) == word["id"].encode() + b"\n"
     for part, most in (("logger", 12), ("keeper", 30)):
         pid = engine.part(part)
-        until(lambda pid=pid, most=most: len(os.listdir(f"/proc/{pid}/fd")) < most, timeout_s=10.0, what=f"closed descriptors of {part}")
+        until(lambda pid=pid, most=most: len(os.listdir(f"/proc/{pid}/fd")) < most, timeout_s=60.0, what=f"closed descriptors of {part}")
