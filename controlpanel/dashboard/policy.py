@@ -63,6 +63,8 @@ class PolicyForm(forms.Form):
                 field.kind = item
             self.fields[item] = field
         dress(self)
+        for item in set(ITEMS) - SWITCHES:  # all of it is seen at once
+            self.fields[item].widget.attrs["rows"] = min(10, max(2, len(getattr(policy, item))))
 
 
 @platform_page("tenant.policy", fresh=True)

@@ -49,6 +49,7 @@ services:
     command: ["sh", "-c", "echo tool ran"]
     profiles: [tools]
 networks:
+  # not in 10.233.0.0/16: another worker's platform has networks there, and what lies around a foreign one is kept free
   front: {enable_ipv6: true, ipam: {config: [{subnet: 192.168.213.0/24}, {subnet: "fd00:90::/64"}]}}
   back: {internal: true}
 volumes:

@@ -102,15 +102,16 @@ class Command(command.Command):
 
     def do_policy(self, options: dict[str, Any]) -> None:
         """what a tenant may have beyond a plain container, and what root of the host grants; change it"""
-        name, words = options["name"], {way: options[way] for way in ("allow", "deny") if options[way]}
-        if words:
-            _wait(tenants.change_policy(command_line(), name, partial(policy.changed, **words)))
+        name, change = options["name"], {way: options[way] for way in ("allow", "deny") if options[way]}
+        if change:
+            _wait(tenants.change_policy(command_line(), name, partial(policy.changed, **change)))
         tenant = queries.tenant_named(name)
         granted = _wait(ceilings.of_tenant(tenant))
-        self.say(f"{'ITEM':<16}{'POLICY':<24}ROOT OF THE HOST GRANTS")
-        for item in (*policy.ITEMS, "folders", "exports"):
-            said = tenant.policy.words(item) if item in policy.ITEMS else "–"
-            self.say(f"{item:<16}{said:<24}{_granted(item, granted)}".rstrip())
+        said = {item: tenant.policy.words(item) for item in policy.ITEMS} | dict.fromkeys(("folders", "exports"), "–")
+        width = max(map(len, said.values())) + 2
+        self.say(f"{'ITEM':<16}{'POLICY':<{width}}ROOT OF THE HOST GRANTS")
+        for item, value in said.items():
+            self.say(f"{item:<16}{value:<{width}}{_granted(item, granted)}".rstrip())
 
     def add_delete(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
