@@ -1,13 +1,9 @@
-"""What a container is when it starts, and what is left when it doesn't."""
+"""What a container is when it starts."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,20 +11,12 @@ from typing import Any
 import pytest
 
 from engine import errors
-from engine.kernel import cgroups, mounts, syscalls
+from engine.kernel import cgroups
 from engine.model.resources import Resources
-from engine.model.tenant import TenantHost
-from engine.runtime import protocol
-from engine.runtime.client import launch
 
 from .launching import UID_START, Host, host, until
 
 pytestmark = [pytest.mark.guest, pytest.mark.requires("root", "overlay", "userns", "cgroup", kernel="5.19")]
-
-OCI = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: "
-)
 
 
 @pytest.fixture(scope="module")
@@ -374,194 +362,3 @@ def test_descriptors_and_other_process_limits(engine: Host) -> None:
     result = engine.shell("ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj", adjust=adjust)
     assert result.output.split() == ["100", "200", "500"]
     assert engine.shell("ulimit -Sn; cat /proc/self/oom_score_adj").output.split() == ["1024", "0"]
-
-
-# -- what does not start -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("command", "sentence", "exit_code"),
-    [
-        ("nope", 'exec: "nope": executable file not found in $PATH', 127),
-        ("", 'exec: "": executable file not found in $PATH', 127),
-        ("/nope", 'exec: "/nope": stat /nope: no such file or directory', 127),
-        ("./nope", 'exec: "./nope": stat ./nope: no such file or directory', 127),
-        ("/etc/passwd", 'exec: "/etc/passwd": permission denied', 126),
-        ("/etc", 'exec: "/etc": is a directory', 126),
-    ],
-)
-def test_a_command_that_is_not_there_is_dockers_sentence(engine: Host, command: str, sentence: str, exit_code: int) -> None:
-    error = engine.refused(command, "argument")
-    assert isinstance(error, errors.InvalidArgument)
-    assert error.message == f"{OCI}{sentence}"
-    assert error.detail["exit_code"] == exit_code
-
-
-def test_a_file_that_is_no_program_is_refused(engine: Host) -> None:
-    program = engine.config.layers / "base" / "diff" / "bin" / "broken"
-    program.write_bytes(b"\x7fELFnonsense")
-    program.chmod(0o755)
-    error = engine.refused("broken")
-    assert error.message == f"{OCI}exec /bin/broken: exec format error"
-    assert error.detail["exit_code"] == 126
-
-
-@pytest.mark.parametrize(
-    ("user", "sentence"),
-    [
-        ("nope", "unable to find user nope: no matching entries in passwd file"),
-        ("bob:nope", "unable to find group nope: no matching entries in group file"),
-        ("65536", "user 65536:0 is not mapped: a container's ids end at 65535"),
-    ],
-)
-def test_a_user_that_is_not_there_is_dockers_sentence(engine: Host, user: str, sentence: str) -> None:
-    assert engine.refused("id", user=user).message == sentence
-
-
-def test_a_folder_of_the_host_is_never_bound(engine: Host) -> None:
-    def adjust(config: dict[str, Any]) -> None:
-        config["mounts"].append({"destination": "/mnt", "type": "bind", "source": "/root", "options": ["rbind"]})
-
-    assert isinstance(engine.refused("true", adjust=adjust), errors.PermissionDenied)
-
-
-def test_a_path_that_leaves_the_store_is_refused(engine: Host) -> None:
-    words = engine.words("true")
-    for path in ("../../../etc", "/etc", "rootfs/../../../etc"):
-        words["rootfs"]["upper"] = path
-        with pytest.raises(errors.EngineError), launch(engine.config, **words):
-            pass
-    engine.assert_nothing_left(words["id"], words["config"]["linux"]["cgroupsPath"])
-
-
-def test_an_engine_that_goes_away_before_the_start_leaves_nothing(engine: Host) -> None:
-    descriptors = engine.launcher_fds()
-    with engine.launched("sleep", "60") as (launched, container_id):
-        assert Path(f"/proc/{launched.pid}/ns/net").exists(), "the network is attached now"
-    until(lambda: not Path(f"/proc/{launched.pid}").exists(), what="the end of the process")
-    until(lambda: not cgroups.exists(f"{engine.cgroup}/alice/{container_id}"), what="the end of the cgroup")
-    until(lambda: engine.launcher_fds() <= descriptors, what="the launcher's descriptors closed")
-    assert not (engine.config.container(container_id) / "exit.json").exists()
-
-
-def test_nothing_is_left_after_many_starts_and_failures(engine: Host) -> None:
-    engine.run("true")
-    descriptors = engine.launcher_fds()
-    tree = Path(f"/proc/{engine.part('launcher')}/mountinfo").read_text()
-    for _ in range(5):
-        engine.run("true")
-        engine.refused("nope")
-        engine.refused("true", user="nope")
-    until(lambda: engine.launcher_fds() <= descriptors, what="the launcher's descriptors closed")
-    assert Path(f"/proc/{engine.part('launcher')}/mountinfo").read_text() == tree
-
-
-def test_a_member_that_is_killed_before_it_executes_is_an_error(engine: Host) -> None:
-    with engine.launched("sleep", "60") as (launched, container_id):
-        os.kill(launched.pid, signal.SIGKILL)
-        with pytest.raises(errors.EngineError):
-            launched.start()
-        engine.assert_nothing_left(container_id, f"{engine.cgroup}/alice/{container_id}")
-
-
-def test_the_waiting_member_can_not_be_read_by_its_neighbours(engine: Host) -> None:
-    """Not dumpable: /proc/<pid> belongs to the host's root although the process has the tenant's id."""
-    with engine.launched("sleep", "60") as (launched, _container_id):
-        status = Path(f"/proc/{launched.pid}/status")
-        until(lambda: f"Uid:\t{UID_START}" in status.read_text(), what="the change of ids")
-        assert os.stat(f"/proc/{launched.pid}/fd").st_uid == 0
-
-
-# -- many ----------------------------------------------------------------------------------------
-
-
-def test_two_tenants_share_a_layer_and_nothing_else(engine: Host) -> None:
-    other = TenantHost(name="bob", number=2, uid_start=UID_START + 65536, subnet="10.0.1.0/24")
-    script = "cat /proc/self/uid_map; stat -c %u:%g /bin/busybox; echo mine > /file; cat /file"
-    for owner in (engine.tenant, other):
-        result = engine.shell(script, owner=owner)
-        assert result.output.split() == ["0", str(owner.uid_start), "65536", "0:0", "mine"]
-
-
-def test_a_setuid_file_of_a_layer_is_out_of_reach_for_the_host(engine: Host) -> None:
-    """CVE-2021-41091: the tenant's view is a mount that only the keeper and its children have, below a folder of root's."""
-    assert list(engine.config.mapped.iterdir()), "the launcher made it"
-    assert not any((engine.config.mapped / "alice").iterdir()), "but not in this mount namespace"
-
-
-def test_twenty_at_once_all_run(engine: Host) -> None:
-    results: list[tuple[int, str]] = []
-
-    def one(number: int) -> None:
-        result = engine.shell(f"echo {number}; exit {number}")
-        results.append((result.exit_code, result.output))
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [(number, f"{number}\n") for number in range(20)]
-
-
-def test_a_killed_launcher_is_back_and_what_it_held_is_gone(engine: Host) -> None:
-    engine.run("true")
-    with engine.running("sleep", "60") as survivor:
-        with engine.launched("sleep", "60") as (launched, _container_id):
-            pid = engine.part("launcher")
-            os.kill(pid, signal.SIGKILL)
-            with pytest.raises(errors.EngineError):
-                launched.start()
-        until(lambda: not Path(f"/proc/{launched.pid}").exists(), what="the end of what had not started")
-        until(lambda: engine.part("launcher") not in (0, pid), what="a new launcher")
-        assert engine.run("echo", "back").output == "back\n", "with the tenant's mount of the launcher before"
-        assert survivor.id in {item["id"] for item in engine.keeper.list()}
-
-
-def test_it_starts_where_a_part_of_the_hosts_proc_is_hidden() -> None:
-    """As in somebody's privileged container."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            mounts.private_namespace()
-            syscalls.mount("/dev/null", "/proc/uptime", "", syscalls.MS.BIND)
-            with host() as hidden:
-                code = 0 if hidden.run("cat", "/proc/self/comm").output == "cat\n" else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-def test_bad_requests_get_an_answer(engine: Host) -> None:
-    for words in (
-        {"op": "start"},
-        {"op": "dance"},
-        {"op": "launch"},
-        {"op": "launch", "id": "../x", "config": {}},
-        {"op": "launch", "id": secrets.token_hex(32), "config": {"process": 5}},
-        {"op": "launch", "id": secrets.token_hex(32), "config": engine.words("true")["config"]},
-    ):
-        with protocol.connect(engine.config.launcher_socket, timeout_s=60) as sock:
-            protocol.send(sock, {"v": protocol.VERSION, **words})
-            answer = protocol.receive(sock)
-        assert answer is not None and answer[0]["error"]["code"] in ("invalid_argument", "failed_precondition", "unsupported"), words
-
-
-@pytest.mark.bench
-def test_how_long_it_takes(engine: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the request to the reaped process; 200 times. Prints p50, p95."""
-    times = []
-    with engine.keeper.watch() as events:
-        for _ in range(200):
-            words = engine.words("true")
-            begin = time.perf_counter()
-            with launch(engine.config, **words) as launched:
-                launched.start()
-            while (event := next(events))["id"] != words["id"] or event["event"] != "exited":
-                pass
-            times.append(time.perf_counter() - begin)
-            cgroups.remove(words["config"]["linux"]["cgroupsPath"])
-    times.sort()
-    with capsys.disabled():
-        print(f"\nlaunch to reaped: p50 {times[100] * 1e3:.1f} ms, p95 {times[190] * 1e3:.1f} ms")
