@@ -157,6 +157,7 @@ def main() -> int:
         lock_fd = int(words[1])
         os.set_inheritable(lock_fd, False)
         return serve(config, lock_fd, renewed=True)
+    close_all_but(())  # what the one who starts us left open is not ours to hold: a lock, a pipe that somebody reads to its end
     for folder in (config.run, config.data, config.data / "log"):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if words == ["--detach"]:

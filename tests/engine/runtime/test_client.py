@@ -46,6 +46,17 @@ def test_the_parts_belong_to_nobody_and_know_nothing(engine: Host) -> None:
         assert names <= {b"PATH", b"LANG", b"SLIPWAY_DATA", b"SLIPWAY_RUN", b"PYTHONPATH"}
 
 
+def test_the_parts_hold_nothing_of_who_started_them(engine: Host) -> None:
+    """Who reads a pipe of ours to its end would wait for as long as containers run."""
+    engine.keeper.stop()
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    engine.keeper.ensure_running()
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
 def test_many_callers_at_once_start_one_engine(engine: Host) -> None:
     engine.keeper.stop()
     with pytest.raises(errors.Unavailable):
