@@ -44,6 +44,7 @@ PUBLIC_TENANT = "public"
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 REGISTRY_VARIABLES = (  # all that RegistryConfig reads
     *("SLIPWAY_REGISTRY_MIRRORS", "SLIPWAY_INSECURE_REGISTRIES", "SLIPWAY_REGISTRIES_ALLOWED", "SLIPWAY_REGISTRY_SILENCE"),
+    *("SLIPWAY_HTTP", "SLIPWAY_TLS"),
     *_PROXIES,
     *map(str.lower, _PROXIES),
 )
@@ -154,7 +155,7 @@ class RegistryConfig:
 
     mirrors: tuple[str, ...] = ()  # asked first for images of the default registry
     insecure: tuple[str, ...] = ()  # without TLS, or with a certificate that nobody vouches for
-    allowed: tuple[str, ...] = ()  # may be reached although they are this machine or in a closed network
+    allowed: tuple[str, ...] = ()  # may be reached although they are this machine or in a closed network; the panel's own registry is
     silence_s: float = 30.0  # without a byte, and a connection counts as broken
     https_proxy: str = ""  # URLs (engine.registries.wayout)
     http_proxy: str = ""
@@ -163,7 +164,8 @@ class RegistryConfig:
     @classmethod
     def from_environment(cls) -> RegistryConfig:
         """Raises ValueError for a mirror that is no URL, a silence that is no number."""
-        words = (_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), _words("SLIPWAY_REGISTRIES_ALLOWED"))
+        allowed = tuple(word for name in ("SLIPWAY_REGISTRIES_ALLOWED", "SLIPWAY_HTTP", "SLIPWAY_TLS") for word in _words(name))
+        words = (_words("SLIPWAY_REGISTRY_MIRRORS"), _words("SLIPWAY_INSECURE_REGISTRIES"), allowed)
         proxies = (_either_case("HTTPS_PROXY"), _either_case("HTTP_PROXY"), _listed(_either_case("NO_PROXY")))
         found = cls(*words, float(os.environ.get("SLIPWAY_REGISTRY_SILENCE") or 30), *proxies)
         for mirror in found.mirrors:

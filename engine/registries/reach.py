@@ -29,7 +29,10 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """``allowed``: host[:port] and networks that the operator named; ``closed``: the platform's networks but for ``own``, the tenant's."""
+    """``allowed``: host[:port] and networks that the operator named; ``closed``: the platform's networks but for ``own``, the tenant's.
+
+    0.0.0.0:PORT and [::]:PORT in ``allowed`` are that port of this machine under every address that it has.
+    """
 
     allowed: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
@@ -49,9 +52,12 @@ class Reach:
 
     def check(self, host: str, port: int, found: str) -> None:
         """PermissionDenied unless ``found``, an address that ``host`` means, may be dialled."""
-        if {host.lower(), f"{host.lower()}:{port}", f"[{host.lower()}]:{port}"} & set(self.allowed):
-            return
         address = _plain(ipaddress.ip_address(found.partition("%")[0]))
+        named = {host.lower(), *(form for name in (host.lower(), str(address)) for form in (f"{name}:{port}", f"[{name}]:{port}"))}
+        if named & set(self.allowed):
+            return
+        if {f"0.0.0.0:{port}", f"[::]:{port}"} & set(self.allowed) and is_local(address):
+            return
         if any(address in network for network in self._networks if network.version == address.version):
             return
         if why := self._why_not(address):

@@ -77,6 +77,18 @@ def test_the_operator_allows_by_name_and_network() -> None:
         reach.check("registry.lan", 6379, "127.0.0.1")
     with pytest.raises(PermissionDenied):
         reach.check("127.0.0.1", 6379, "127.0.0.1")
+    reach.check("localhost", 5000, "127.0.0.1")
+
+
+@pytest.mark.parametrize("word", ["0.0.0.0:8000", "[::]:8000"])
+def test_a_port_of_this_machine_under_every_address(word: str) -> None:
+    reach = Reach(allowed=(word,))
+    for address in ("127.0.0.1", "127.0.0.9", "::1"):
+        reach.check("panel", 8000, address)
+        with pytest.raises(PermissionDenied):
+            reach.check("panel", 8001, address)
+    with pytest.raises(PermissionDenied):
+        reach.check("panel", 8000, "169.254.169.254")
 
 
 def test_endpoints_in_their_order() -> None:
