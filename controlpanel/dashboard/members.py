@@ -12,10 +12,9 @@ from django.views.decorators.http import require_POST
 from controlpanel.accounts.services import user_named
 from controlpanel.base import database
 from controlpanel.base.units import parse_lifetime
-from controlpanel.dashboard.views import role_asked
 from controlpanel.tenants import invitations, queries, roles, services
 from controlpanel.tenants.actor import Actor, Role
-from controlpanel.tenants.models import Membership
+from controlpanel.tenants.models import ROLES, Project, shown_role
 from controlpanel.tenants.pages import act, form_of, page, show, tenant_path
 from controlpanel.tenants.permissions import may
 
@@ -31,7 +30,7 @@ async def add(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Also changes the role of someone who is a member."""
     name, role = request.POST.get("user", "").strip(), request.POST.get("role", "")
     deed = database.run(lambda: services.add_member(actor, user_named(name), role))
-    words = {"name": name, "role": dict(Membership.ROLES).get(role, role)}
+    words = {"name": name, "role": shown_role(role)}
     return await act(request, deed, done=_("%(name)s belongs to the tenant as %(role)s.") % words, to=_path(actor))
 
 
@@ -47,10 +46,9 @@ async def remove(request: HttpRequest, actor: Actor) -> HttpResponse:
 @page("member.add", fresh=True)
 async def invite(request: HttpRequest, actor: Actor) -> HttpResponseBase:
     """Answers with the page itself: the link is shown once and is in no address of ours."""
+    asked = {name: request.POST.get(name, "").strip() for name in ("role", "project", "name")}
     lifetime = parse_lifetime(request.POST.get("expires", ""))
-    made, secret = await database.run(
-        invitations.invite, actor, role=role_asked(request), name=request.POST.get("name", ""), lifetime=lifetime
-    )
+    made, secret = await database.run(lambda: invitations.invite(actor, **asked, lifetime=lifetime))
     link = request.build_absolute_uri(reverse("invitation", args=[secret]))
     return await _members(request, actor, link=link, made=made)
 
@@ -69,9 +67,9 @@ def _path(actor: Actor) -> str:
 
 async def _members(request: HttpRequest, actor: Actor, **context: Any) -> HttpResponse:
     makes_owners = actor.role is Role.OWNER
-    invited = [(value, words) for value, words in Membership.ROLES if makes_owners or value != Role.OWNER]
     people = await database.read(_people, actor)
-    named = {"roles": [*invited, *((name, name) for name in people["own"])], "invited": invited}
+    built_in = [(value, words) for value, words in ROLES if makes_owners or value != Role.OWNER]
+    named = {"roles": [*built_in, *((name, name) for name in people["own"])]}
     shown = {"nav": "settings", "tab": "members", **named, **people, **context}
     response = await show(request, actor, "tenants/members.html", shown)
     if context:
@@ -83,5 +81,6 @@ def _people(actor: Actor) -> dict[str, Any]:
     return {
         "members": queries.members_of(actor),
         "own": [role.name for role in roles.roles(actor) if not role.built_in] if may(actor, "role.view") else [],
+        "projects": [project.name for project in Project.objects.for_actor(actor).order_by("name")] if may(actor, "member.grant") else [],
         "invitations": invitations.open_invitations(actor) if may(actor, "member.add") else [],
     }

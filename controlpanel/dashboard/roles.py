@@ -12,7 +12,7 @@ from controlpanel.accounts.services import user_named
 from controlpanel.base import database
 from controlpanel.tenants import explaining, groups, roles
 from controlpanel.tenants.actor import Actor, Role
-from controlpanel.tenants.models import Membership
+from controlpanel.tenants.models import ROLES
 from controlpanel.tenants.pages import act, form_of, page, show, tenant_path
 from controlpanel.tenants.permissions import may
 from controlpanel.tenants.verbs import VERBS
@@ -117,7 +117,7 @@ def _verbs(request: HttpRequest) -> list[str]:
 
 
 def _shown(actor: Actor) -> dict[str, Any]:
-    words = dict(Membership.ROLES)
+    words = dict(ROLES)
     found = [{**role._asdict(), "words": words.get(role.name, role.name)} for role in roles.roles(actor)]
     return {
         "tenant_roles": found,

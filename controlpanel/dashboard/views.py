@@ -25,8 +25,8 @@ from controlpanel.hosts import ceilings, log_use
 from controlpanel.hosts.models import Operation
 from controlpanel.metrics import traffic
 from controlpanel.tenants import projects, queries, roles
-from controlpanel.tenants.actor import Actor, Role
-from controlpanel.tenants.models import Membership, Project
+from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.models import ROLES, Project, shown_role
 from controlpanel.tenants.pages import LAST_TENANT, page, show, tenant_path
 from controlpanel.tenants.permissions import may
 from controlpanel.tenants.quota import ledger
@@ -100,12 +100,6 @@ async def settings(request: HttpRequest, actor: Actor) -> HttpResponse:
     return await show_settings(request, actor)
 
 
-def role_asked(request: HttpRequest) -> Role:
-    """A word that is none of ours gives the least."""
-    asked = request.POST.get("role", "")
-    return Role(asked) if asked in set(Role) else Role.VIEWER
-
-
 def settings_path(actor: Actor) -> str:
     assert actor.tenant is not None
     return tenant_path(actor.tenant.name, "settings") + "/"
@@ -136,7 +130,7 @@ def _project(project: Project) -> dict[str, Any]:
 def _secrets(actor: Actor) -> dict[str, Any]:
     own = [(role.name, role.name) for role in roles.roles(actor) if not role.built_in] if may(actor, "role.view") else []
     return {
-        "roles": [*Membership.ROLES, *own],
+        "roles": [*ROLES, *own],
         "tokens": [_key(row) for row in queries.tokens_of(actor)] if may(actor, "token.view") else [],
         "certificates": [_key(row) for row in queries.certificates_of(actor)] if may(actor, "certificate.view") else [],
     }
@@ -144,7 +138,7 @@ def _secrets(actor: Actor) -> dict[str, Any]:
 
 def _key(row: Token | Certificate) -> dict[str, Any]:
     names = ("pk", "prefix", "name", "project", "verbs", "expires_at", "is_expired", "last_used_at", "last_used_from")
-    role = dict(Membership.ROLES).get(row.role, row.role)
+    role = shown_role(row.role)
     return {**{name: getattr(row, name) for name in names}, "role_words": role, "owner": row.user.username if row.user else ""}
 
 

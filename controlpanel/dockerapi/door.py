@@ -7,6 +7,7 @@ from typing import Any
 
 from controlpanel.audit.services import Named
 from controlpanel.base import database
+from controlpanel.base.transport import came_from
 from controlpanel.tenants import access, refusals
 from controlpanel.tenants.actor import Actor, Door
 from controlpanel.tenants.queries import tenant_named
@@ -28,8 +29,7 @@ async def admit(scope: dict[str, Any]) -> Actor:
             who = Named(tenant.pk, f"uid {uid}", f"uid {uid}", Door.SOCKET.value)
             await refusals.tell_of(who, "tenant.view", scope["path"], error)
             raise
-    client = scope.get("client")
-    address = client[0] if client else ""
+    address = came_from(scope)
     for name, value in scope["headers"]:
         if name == b"authorization":
             kind, _, secret = value.decode("latin-1").partition(" ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -14,19 +14,17 @@ from controlpanel.base import database
 from controlpanel.base.rest import Asked
 from controlpanel.base.units import parse_lifetime
 from controlpanel.tenants import invitations
-from controlpanel.tenants.actor import Role
 from controlpanel.tenants.models import Invitation
 from controlpanel.tenants.rest import actor
 
 router = Router()
 
-RoleName = Literal["owner", "admin", "developer", "operator", "viewer"]  # the tenant's own are granted to who is in
-
 
 class InvitationOut(Schema):
     id: int
     name: str = Field(description="Whom it is for.")
-    role: RoleName
+    role: str
+    project: str = Field(description="The role holds in it alone; empty: in the whole tenant.")
     invited_by: str | None = Field(description="Null: root of the host.")
     created_at: datetime
     expires_at: datetime
@@ -38,7 +36,8 @@ class NewInvitationOut(InvitationOut):
 
 class InvitationIn(Asked):
     name: str = Field("", max_length=100)
-    role: RoleName = "viewer"
+    role: str = Field("viewer", max_length=63, description="owner, admin, developer, operator, viewer, or one of the tenant's own.")
+    project: str = Field("", max_length=63, description="In this project alone, which is there from the moment somebody joins.")
     expires: str = Field("7d", description="30d at most")
 
 
@@ -51,8 +50,8 @@ async def list_invitations(request: HttpRequest, tenant: str) -> list[dict[str, 
 @router.post("/tenants/{tenant}/invitations", response={201: NewInvitationOut}, summary="Invite somebody; the link is in this answer only")
 async def create_invitation(request: HttpRequest, tenant: str, payload: InvitationIn) -> Status[dict[str, Any]]:
     who = await actor(request, tenant, "member.add", fresh=True)
-    lifetime = parse_lifetime(payload.expires)
-    row, secret = await database.run(invitations.invite, who, role=Role(payload.role), name=payload.name, lifetime=lifetime)
+    wanted = {"role": payload.role, "project": payload.project, "name": payload.name, "lifetime": parse_lifetime(payload.expires)}
+    row, secret = await database.run(lambda: invitations.invite(who, **wanted))
     return Status(201, {**_shown(row), "link": request.build_absolute_uri(reverse("invitation", args=[secret]))})
 
 
@@ -64,5 +63,5 @@ async def revoke_invitation(request: HttpRequest, tenant: str, number: int) -> S
 
 
 def _shown(row: Invitation) -> dict[str, Any]:
-    names = ("name", "role", "created_at", "expires_at")
+    names = ("name", "role", "project", "created_at", "expires_at")
     return {"id": row.pk, "invited_by": row.invited_by.username if row.invited_by else None, **{name: getattr(row, name) for name in names}}

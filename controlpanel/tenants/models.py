@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
@@ -189,16 +189,22 @@ class CustomRole(models.Model):
         return self.name
 
 
+ROLES: Final = [
+    (Role.OWNER.value, _("owner")),
+    (Role.ADMIN.value, _("admin")),
+    (Role.DEVELOPER.value, _("developer")),
+    (Role.OPERATOR.value, _("operator")),
+    (Role.VIEWER.value, _("viewer")),
+]
+
+
+def shown_role(name: str) -> str:
+    """One of the five in the reader's language; a tenant's own by its name."""
+    return str(dict(ROLES).get(name, name))
+
+
 class Membership(models.Model):
     """That a user belongs to a tenant, and in which role. Without one ("") what the user may do is what was granted (Grant)."""
-
-    ROLES = [
-        (Role.OWNER.value, _("owner")),
-        (Role.ADMIN.value, _("admin")),
-        (Role.DEVELOPER.value, _("developer")),
-        (Role.OPERATOR.value, _("operator")),
-        (Role.VIEWER.value, _("viewer")),
-    ]
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
@@ -217,8 +223,7 @@ class Membership(models.Model):
         return f"{self.user} {self.role} of {self.tenant}"
 
     def get_role_display(self) -> str:
-        """One of the five in the reader's language; a tenant's own by its name."""
-        return str(dict(self.ROLES).get(self.role, self.role))
+        return shown_role(self.role)
 
 
 class Group(models.Model):
@@ -277,10 +282,12 @@ class Grant(models.Model):
 
 
 class Invitation(models.Model):
-    """An open door into a tenant for whoever has its link: once, in one role, until it is over. Used or revoked, the row goes."""
+    """An open door into a tenant, or one project of it, for whoever has its link: once, in one role, until it is over. Used or revoked,
+    the row goes."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="invitations")
-    role = models.CharField(_("role"), max_length=10, choices=Membership.ROLES)
+    role = models.CharField(_("role"), max_length=63)  # as Membership.role
+    project = models.CharField(max_length=63, blank=True, default="")  # its name; "" = the whole tenant
     name = models.CharField(max_length=100, blank=True)  # whom it is for, in the words of who invites
     digest = models.CharField(max_length=64, unique=True)
     invited_by = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")  # None: root
@@ -296,3 +303,6 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} of {self.tenant}"
+
+    def get_role_display(self) -> str:
+        return shown_role(self.role)

@@ -56,7 +56,7 @@ class Reach:
         named = {host.lower(), *(form for name in (host.lower(), str(address)) for form in (f"{name}:{port}", f"[{name}]:{port}"))}
         if named & set(self.allowed):
             return
-        if {f"0.0.0.0:{port}", f"[::]:{port}"} & set(self.allowed) and is_local(address):
+        if {f"0.0.0.0:{port}", f"[::]:{port}"} & set(self.allowed) and (address.is_loopback or is_local(address)):
             return
         if any(address in network for network in self._networks if network.version == address.version):
             return

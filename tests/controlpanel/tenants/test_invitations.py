@@ -15,9 +15,10 @@ from controlpanel.accounts.models import User
 from controlpanel.audit.models import Record
 from controlpanel.base import database
 from controlpanel.base.cache import _connection
-from controlpanel.tenants import invitations, services
+from controlpanel.tenants import invitations, roles, services
 from controlpanel.tenants.actor import Role
 from controlpanel.tenants.models import Invitation, Membership
+from controlpanel.tenants.permissions import may
 from engine.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, QuotaExceeded
 from tests.controlpanel.conftest import say_who
 
@@ -30,7 +31,7 @@ def _no_counters(people: Any) -> None:
     _connection(settings.REDIS_URL).execute(("FLUSHDB",))
 
 
-def link_for(people: Any, role: Role = Role.DEVELOPER, by: Any = None, **words: Any) -> str:
+def link_for(people: Any, role: str = Role.DEVELOPER, by: Any = None, **words: Any) -> str:
     _row, secret = invitations.invite(people.actor(by or people.alice), role=role, lifetime=WEEK, **words)
     return f"/invitation/{secret}/"
 
@@ -147,6 +148,41 @@ def test_a_link_dies_with_the_right_to_make_it(people: Any) -> None:
     assert Client().get(owners).status_code == 404 and Client().get(link).status_code == 200
     services.remove_member(alice, people.bob)
     assert Client().get(link).status_code == 404
+
+
+def test_a_role_of_the_tenants_own_dies_with_it(people: Any) -> None:
+    alice = people.actor(people.alice)
+    roles.create_role(alice, "watcher", ["container.view"])
+    link = link_for(people, "watcher")
+    browser = Client()
+    browser.force_login(people.charlie)
+    assert "watcher" in browser.get(link).content.decode()
+    roles.remove_role(alice, "watcher")
+    assert browser.get(link).status_code == 404
+    with pytest.raises(NotFound, match="No such role: watcher"):
+        link_for(people, "watcher")
+    roles.create_role(alice, "watcher", ["container.view"])
+    assert browser.post(link)["Location"] == "/t/acme/"
+    assert Membership.everywhere.get(user=people.charlie, tenant=people.acme).role == "watcher"
+
+
+def test_one_project_alone(people: Any) -> None:
+    link, browser = link_for(people, Role.DEVELOPER, project="shop"), Client()
+    browser.force_login(people.charlie)
+    assert "developer of project shop" in browser.get(link).content.decode()
+    assert browser.post(link)["Location"] == "/t/acme/" and browser.get("/t/acme/").status_code == 200
+    joined = people.actor(people.charlie)
+    assert may(joined, "container.create", "shop") and not may(joined, "container.create", "other")
+    [record] = told(people, "invitation.accept")
+    assert (record.detail["role"], record.detail["project"]) == ("developer", "shop")
+
+    browser.force_login(people.victor)  # who is a viewer of it all
+    assert browser.post(link_for(people, Role.OPERATOR, project="shop"))["Location"] == "/t/acme/"
+    assert may(people.actor(people.victor), "container.stop", "shop") and not may(people.actor(people.victor), "container.stop", "other")
+    with pytest.raises(InvalidArgument, match="owner is a role in the whole tenant"):
+        link_for(people, Role.OWNER, project="shop")
+    with pytest.raises(InvalidArgument, match="invalid project name"):
+        link_for(people, project="Sh op")
 
 
 def test_two_at_once_are_one_member(people: Any) -> None:

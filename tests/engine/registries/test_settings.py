@@ -17,7 +17,8 @@ def test_processes_that_are_given_these_variables_read_the_same(monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     said = {
         "SLIPWAY_REGISTRY_MIRRORS": "https://mirror.test", "SLIPWAY_INSECURE_REGISTRIES": "a.test", "SLIPWAY_REGISTRIES_ALLOWED": "b.test",
-        "SLIPWAY_REGISTRY_SILENCE": "7", "SLIPWAY_HTTP": "0.0.0.0:8000", "HTTPS_PROXY": "c.test", "http_proxy": "d.test", "NO_PROXY": "e.test, f.test",
+        "SLIPWAY_REGISTRY_SILENCE": "7", "SLIPWAY_HTTP": "0.0.0.0:8000", "SLIPWAY_TLS": "0.0.0.0:2376",
+        "HTTPS_PROXY": "c.test", "http_proxy": "d.test", "NO_PROXY": "e.test, f.test",
     }  # fmt: skip
     for name, value in said.items():
         monkeypatch.setenv(name, value)
