@@ -17,7 +17,7 @@ import pytest
 from tests.support import scratch
 from tests.support.platform import Platform
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker")
 
 DOORS = ("socket", "tls", "bearer")
 UID = 61234  # a unix user whom the machine need not know

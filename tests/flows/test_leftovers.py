@@ -61,7 +61,6 @@ def orphan(engine: Engine, group: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-@pytest.mark.guest
 def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, engine: Engine, runs: str) -> None:
     platform.manage("doctor", "--repair")
     before = invariants.outside(platform), invariants.inside(platform)

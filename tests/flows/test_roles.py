@@ -13,7 +13,7 @@ from tests.flows.test_doors import Client, by_socket
 from tests.support import scratch
 from tests.support.platform import Platform
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", "nft", "docker")
 
 TENANT = "school"
 UIDS = {"vera": 61301, "rory": 61302, "pia": 61303}

@@ -20,8 +20,6 @@ from tests.controlpanel.server.toy import app, seen
 from tests.support.tls import Connection, Keys
 from workers.authority import Authority, new_key
 
-pytestmark = pytest.mark.guest
-
 UPGRADE = b"POST /%s HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 WHO = b"GET /who HTTP/1.1\r\nHost: d\r\n\r\n"
 

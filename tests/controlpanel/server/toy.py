@@ -39,7 +39,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     if path == "flood":
         seen["sent"] = 0
-        for _ in range(400):
+        for _ in range(100):
             await send({"type": "http.hijack.send", "data": bytes(1 << 20)})
             seen["sent"] += 1 << 20
         return

@@ -94,7 +94,6 @@ def test_a_container_talks_as_fast_as_it_may(instance: Instance) -> None:
     assert not [name for name in links_of(instance.id) if name[4] == "i"]
 
 
-@pytest.mark.guest
 def test_the_networks_of_a_tenant_share_what_it_may_have(instance: Instance) -> None:
     """Both ways, a published port among them; what stays in a network and another tenant feel nothing. A bridge that comes back has it."""
     networks, tenant = instance.networks, instance.tenants.ensure("alice")

@@ -13,8 +13,6 @@ from engine.runtime.log_lines import LINE_MAX, Line, Lines
 from engine.runtime.segments import STDERR, STDOUT, LogWriter
 from tests.support import machine
 
-pytestmark = pytest.mark.guest
-
 
 def write(folder: Path, *blocks: tuple[int, int, bytes], max_size_bytes: int = 1 << 20, max_files: int = 16) -> Path:
     """(time, stream, bytes) each."""

@@ -14,7 +14,7 @@ from engine.model.volume import MountSpec, VolumeSpec
 from tests.support import nfs
 from tests.workers.agent.conftest import TENANT, Host, listens, until
 
-pytestmark = [pytest.mark.requires("root", "overlay", "cgroup", "userns"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "cgroup", "userns")
 
 
 def state(host: Host, container_id: str) -> ContainerState:
