@@ -62,8 +62,10 @@ def test_an_ordinary_user_is_told_in_one_line() -> None:
     with open_folder() as folder:
         shutil.copytree(ROOT / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / ".venv").mkdir(mode=0o700)
+        folder.chmod(0o755)  # a module is looked for by reading its folder
+        words = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
-            [PYTHON, "-m", "engine", "ps"], cwd=folder, user=65534, group=65534, capture_output=True, text=True, check=False
+            [PYTHON, "-m", "engine", "ps"], cwd=folder, env=words, user=65534, group=65534, capture_output=True, text=True, check=False
         )
     assert done.returncode == 1
     assert done.stderr.startswith("engine: ") and done.stderr.count("\n") == 1
