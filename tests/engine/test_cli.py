@@ -18,7 +18,7 @@ from engine.engine import Engine
 from engine.runtime.client import KeeperClient
 from tests.support.scratch import open_folder
 
-pytestmark = [pytest.mark.requires("root", "overlay", "userns", "cgroup"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup")
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
@@ -45,6 +45,7 @@ def cli() -> Iterator[Cli]:
             leaving.remove_all(Engine(config))
 
 
+@pytest.mark.guest
 def test_output_and_exit_code(cli: Cli) -> None:
     done = cli("run", "--rm", "busybox", "sh", "-c", "echo hi; echo oh >&2; exit 3")
     assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "oh\n", 3)
@@ -57,6 +58,7 @@ def test_a_limit_that_nothing_starts_with_is_refused_as_docker_does(cli: Cli) ->
     assert len(cli("ps", "-a").stdout.splitlines()) == 1
 
 
+@pytest.mark.guest
 def test_an_ordinary_user_is_told_in_one_line() -> None:
     """Also where the environment beside the checkout is one that he may not look into."""
     with open_folder() as folder:
@@ -71,6 +73,7 @@ def test_an_ordinary_user_is_told_in_one_line() -> None:
     assert done.stderr.startswith("engine: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.guest
 def test_input_and_its_end(cli: Cli) -> None:
     assert cli("run", "--rm", "-i", "busybox", "wc", "-c", stdin="x" * 100_000).stdout.strip() == "100000"
 
@@ -91,6 +94,7 @@ def test_exec_in_a_container_that_runs(cli: Cli) -> None:
         cli("rm", "-f", container)
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -119,6 +123,7 @@ def test_a_detached_one_is_listed_logged_stopped_and_removed(cli: Cli) -> None:
     assert cli("rm", "worker").returncode == 0
 
 
+@pytest.mark.guest
 def test_a_terminal_is_a_terminal(cli: Cli) -> None:
     assert cli("run", "--rm", "-t", "busybox", "tty").stdout == "/dev/pts/0\n"  # text mode takes the \r away
 

@@ -120,7 +120,6 @@ def test_containers_of_a_network_find_each_other_by_name_and_leave_it_live(docke
     assert told.count("connect back") >= 2 and "disconnect back" in told
 
 
-@pytest.mark.guest
 def test_ipv6_beside_ipv4(docker: Callable[..., str], theirs: Callable[..., str], platform: Platform) -> None:
     docker("network", "create", "--ipv6", "six")
     chosen = json.loads(docker("network", "inspect", "six"))[0]
@@ -145,7 +144,6 @@ def test_ipv6_beside_ipv4(docker: Callable[..., str], theirs: Callable[..., str]
     assert (told["ipv6"], told["ipv6_subnet"], told["members"][0]["ipv6_address"]) == (True, "fd00:7::/64", "fd00:7::7")
 
 
-@pytest.mark.guest
 def test_ipv6_alone(docker: Callable[..., str], platform: Platform) -> None:
     docker("network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd00:6::/64", "alone")
     (told,) = json.loads(docker("network", "inspect", "alone"))

@@ -114,7 +114,6 @@ def test_web_and_the_panels_worker_have_no_privilege(platform: Platform) -> None
         assert words["NoNewPrivs"].strip() == "1"
 
 
-@pytest.mark.guest
 def test_root_runs_only_what_root_may_write(platform: Platform) -> None:
     app = platform.data / "app"
     found = subprocess.run(
@@ -268,7 +267,6 @@ def test_after_a_power_cut_containers_have_exited_and_start_again(second: Platfo
     assert demo_pid(second) > 0
 
 
-@pytest.mark.guest
 def test_a_taken_port_is_said_in_one_line(platform: Platform, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

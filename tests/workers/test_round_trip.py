@@ -54,7 +54,6 @@ async def ask(environment: dict[str, str], counting_worker: WorkerProcess) -> As
     await dispatcher.close()
 
 
-@pytest.mark.guest
 async def test_an_answer_comes_back(ask: Asker, counting_worker: WorkerProcess) -> None:
     assert (await ask.call(contract.PING))["pid"] == counting_worker.pid
     assert await ask.call("test.make", name="boat") == {"name": "boat"}

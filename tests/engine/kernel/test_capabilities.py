@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.capabilities import parsed, sets_of
 
-pytestmark = [pytest.mark.requires("root"), pytest.mark.guest]
+pytestmark = pytest.mark.requires("root")
 
 CAP_SYS_TIME = 1 << 25
 SCRIPT = f"""

@@ -61,7 +61,6 @@ def test_one_tenants_network_is_nothing_to_another(instance: Instance) -> None:
         instance.box("bob", alice.endpoint.network_id)
 
 
-@pytest.mark.guest
 def test_an_internal_network_has_no_way_out_or_in(instance: Instance, outside: int) -> None:
     closed = instance.network("alice", "closed", internal=True)
     one, other = instance.box("alice", closed), instance.box("alice", closed)

@@ -94,7 +94,6 @@ def test_a_container_has_what_it_was_given_and_nothing_else(instance: Instance) 
     assert six(instance.box("alice", EndpointSpec(network_id=net, ipv6_address="fd00:7::abc"))) == "fd00:7::abc"
 
 
-@pytest.mark.guest
 def test_nobody_else_is_reached(instance: Instance, outside: int) -> None:
     """Other tenants, other networks, the host on whatever address, its link-local address too, and metadata services."""
     alice, bob = instance.box("alice", network(instance, "alice")), instance.box("bob", network(instance, "bob"))

@@ -69,7 +69,6 @@ def test_a_list_changes_while_the_container_runs(instance: Instance, outside: in
         assert (box.run("busybox", "ping", "-c", "1", "-W", "1", WORLD).returncode == 0) is ping, wanted
 
 
-@pytest.mark.guest
 def test_a_connection_ends_that_a_new_list_leaves_out(instance: Instance, outside: int) -> None:
     box = instance.box("alice")
     with inside(outside, lambda: listen(7000)) as server, inside(box.pid, lambda: connected(WORLD, 7000)) as client:
@@ -105,7 +104,6 @@ def test_of_two_lists_both_must_allow(instance: Instance, outside: int) -> None:
     assert box.is_kept_from(WORLD, 80)
 
 
-@pytest.mark.guest
 def test_who_may_come_to_a_published_port(instance: Instance, outside: int) -> None:
     box = instance.box("alice")
     subprocess.run(["nsenter", "-t", str(outside), "-n", "ip", "address", "add", "198.51.100.77/24", "dev", "eth0"], check=True)

@@ -19,7 +19,7 @@ from engine.runtime.logs import LogReader
 from .keeping import COUNTED, COUNTING
 from .launching import Host, host, until
 
-pytestmark = [pytest.mark.guest, pytest.mark.requires("root", "overlay", "userns", "cgroup", kernel="5.19")]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", kernel="5.19")
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def engine() -> Iterator[Host]:
         yield running
 
 
+@pytest.mark.guest
 def test_ensure_running_leaves_alone_what_runs(engine: Host) -> None:
     before = engine.keeper.parts()
     engine.keeper.ensure_running()
@@ -35,6 +36,7 @@ def test_ensure_running_leaves_alone_what_runs(engine: Host) -> None:
     assert all(part["pid"] for part in before.values())
 
 
+@pytest.mark.guest
 def test_the_parts_belong_to_nobody_and_know_nothing(engine: Host) -> None:
     """No terminal, no secrets: a session of its own, / as folder, and of the environment what it needs."""
     for name, part in engine.keeper.parts().items():
@@ -46,6 +48,7 @@ def test_the_parts_belong_to_nobody_and_know_nothing(engine: Host) -> None:
         assert names <= {b"PATH", b"LANG", b"SLIPWAY_DATA", b"SLIPWAY_RUN", b"PYTHONPATH"}
 
 
+@pytest.mark.guest
 def test_the_parts_hold_nothing_of_who_started_them(engine: Host) -> None:
     """Who reads a pipe of ours to its end would wait for as long as containers run."""
     engine.keeper.stop()
@@ -57,6 +60,7 @@ def test_the_parts_hold_nothing_of_who_started_them(engine: Host) -> None:
     os.close(reading)
 
 
+@pytest.mark.guest
 def test_many_callers_at_once_start_one_engine(engine: Host) -> None:
     engine.keeper.stop()
     with pytest.raises(errors.Unavailable):
@@ -78,6 +82,7 @@ def holds(pid: str, path: str) -> bool:
         return False
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("part", ["launcher", "logger", "keeper", "foster"])
 def test_a_container_outlives_each_part(engine: Host, part: str) -> None:
     with engine.running("sh", "-c", COUNTING) as container:
@@ -99,6 +104,7 @@ def others_answer(engine: Host, part: str, than: int) -> bool:
         return False
 
 
+@pytest.mark.guest
 def test_a_launch_waits_for_the_next_launcher(engine: Host) -> None:
     for _ in range(5):
         os.kill(engine.part("launcher"), signal.SIGKILL)
@@ -108,6 +114,7 @@ def test_a_launch_waits_for_the_next_launcher(engine: Host) -> None:
         assert engine.wait(words["id"]) == 0
 
 
+@pytest.mark.guest
 def test_death_for_want_of_memory_is_recorded(engine: Host) -> None:
     hungry = "x=0123456789abcdef; while :; do x=$x$x; done"
     with engine.running("sh", "-c", hungry, resources=Resources(memory_bytes=16 << 20, memory_swap_bytes=16 << 20)) as container:

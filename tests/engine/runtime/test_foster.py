@@ -17,7 +17,7 @@ from engine.runtime.client import start_foster
 
 from .keeping import COUNTED, COUNTING, Keeping, keeping, output_of, until
 
-pytestmark = [pytest.mark.guest, pytest.mark.requires("root")]
+pytestmark = pytest.mark.requires("root")
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def kill(keeper: Keeping, part: str) -> None:
     keeper.wait_for(part, other_than=pid)
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("part", ["logger", "keeper", "foster", "cloner"])
 @pytest.mark.parametrize("tty", [False, True], ids=["pipes", "tty"])
 def test_a_killed_part_loses_no_byte_and_no_exit_code(keeper: Keeping, part: str, tty: bool) -> None:
@@ -45,6 +46,7 @@ def test_a_killed_part_loses_no_byte_and_no_exit_code(keeper: Keeping, part: str
     assert output_of(keeper, container) == expected
 
 
+@pytest.mark.guest
 def test_a_container_that_ends_while_no_keeper_lives_keeps_its_exit_code(keeper: Keeping) -> None:
     container, pid = keeper.run("sh", "-c", "sleep 0.3; echo bye; exit 42")
     foster = keeper.wait_for("foster")
@@ -117,6 +119,7 @@ def test_keeper_and_logger_killed_together_still_know_the_exit(keeper: Keeping) 
     assert output_of(keeper, container) == b""
 
 
+@pytest.mark.guest
 def test_foster_and_keeper_killed_together_are_followed_by_a_new_pair(keeper: Keeping) -> None:
     told = "trap told=1 TERM; " + COUNTING.replace("exit 7", 'while [ -z "$told" ]; do sleep 0.1; done; exit 7')
     container, _pid = keeper.run("sh", "-c", told)
@@ -138,6 +141,7 @@ def test_a_second_foster_leaves_the_first_alone(keeper: Keeping) -> None:
     assert keeper.client.parts()["keeper"] == before
 
 
+@pytest.mark.guest
 def test_a_renewed_keeper_runs_other_code_and_containers_notice_nothing(
     keeper: Keeping, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,6 @@ def test_both_streams_keep_their_bytes_and_their_names(keeper: Keeping) -> None:
     assert whole_output_of(keeper, container, stdout=False) == b"err\n"
 
 
-@pytest.mark.guest
 def test_binary_output_is_not_touched(keeper: Keeping) -> None:
     container, _pid = keeper.run("sh", "-c", "head -c 3000000 /dev/urandom | tee /dev/stderr", max_size=1 << 30)
     keeper.wait(container)
@@ -68,7 +67,6 @@ def test_it_writes_without_the_right_to_exceed_a_quota(keeper: Keeping) -> None:
     assert sets_of(parts["logger"]["pid"]) == {name: have & ~CAP_SYS_RESOURCE for name, have in mine.items()}
 
 
-@pytest.mark.guest
 def test_the_log_rotates_by_size_and_the_oldest_goes(keeper: Keeping) -> None:
     container, _pid = keeper.run("sh", "-c", "seq 1 200000", max_size=100_000, max_files=3)
     keeper.wait(container)
@@ -84,7 +82,6 @@ def test_the_log_rotates_by_size_and_the_oldest_goes(keeper: Keeping) -> None:
     assert len(out) > 150_000 and whole.endswith(out)
 
 
-@pytest.mark.guest
 def test_a_follower_goes_across_rotations(keeper: Keeping) -> None:
     script = "i=0; while [ $i -lt 40 ]; do seq $((i*500+1)) $((i*500+500)); i=$((i+1)); sleep 0.01; done"
     container, _pid = keeper.run("sh", "-c", script, max_size=10_000, max_files=50)
@@ -93,7 +90,6 @@ def test_a_follower_goes_across_rotations(keeper: Keeping) -> None:
     assert len(segment_numbers(str(keeper.log_dir(container)))) > 5
 
 
-@pytest.mark.guest
 def test_a_slow_follower_slows_nobody_and_reads_all(keeper: Keeping) -> None:
     container, _pid = keeper.run("sh", "-c", "seq 1 300000; exit 4")
     reader = LogReader(keeper.log_dir(container), frames=False)
@@ -105,7 +101,6 @@ def test_a_slow_follower_slows_nobody_and_reads_all(keeper: Keeping) -> None:
     assert out == b"".join(b"%d\n" % number for number in range(1, 300_001))
 
 
-@pytest.mark.guest
 def test_a_second_run_is_appended_and_each_end_is_marked(keeper: Keeping) -> None:
     container, _pid = keeper.run("echo", "one")
     keeper.wait(container)
@@ -117,7 +112,6 @@ def test_a_second_run_is_appended_and_each_end_is_marked(keeper: Keeping) -> Non
     keeper.wait(container, run=2)
 
 
-@pytest.mark.guest
 def test_the_logger_killed_in_the_flood_loses_and_doubles_nothing(keeper: Keeping) -> None:
     container, _pid = keeper.run("sh", "-c", "seq 1 6000000", max_size=1 << 30)
     kills = 0
@@ -153,7 +147,6 @@ def test_a_full_disk_makes_writers_wait_and_loses_nothing(keeper: Keeping) -> No
         subprocess.run([*inside, "umount", "-l", str(log)], check=False)
 
 
-@pytest.mark.guest
 def test_other_containers_are_served_beside_a_flood(keeper: Keeping) -> None:
     flood, _pid = keeper.run("sh", "-c", "yes", max_size=1 << 20, max_files=2)
     try:

@@ -21,7 +21,7 @@ from tests.support.capabilities import sets_of
 from tests.workers.agent.conftest import TENANT, Host, listens, until
 from tests.workers.agent.test_files import archive, ask, changes, content, done, entry, get, members, put, wait_for
 
-pytestmark = [pytest.mark.guest, pytest.mark.requires("root", "overlay", "cgroup", "userns")]
+pytestmark = pytest.mark.requires("root", "overlay", "cgroup", "userns")
 
 SWAPS = """
 mkdir -p /w/folder; echo inside >/w/folder/file; ln -s / /w/link; touch /swapping
@@ -65,6 +65,7 @@ async def test_a_folder_that_becomes_a_link_to_the_root_meanwhile_leads_nowhere_
     assert not Path(host.config.engine, mark).exists()
 
 
+@pytest.mark.guest
 async def test_nothing_of_the_image_is_loaded_or_run(host: Host) -> None:
     """CVE-2019-14271: libraries and programs in the places where the host's are, which would leave a trace."""
     one = host.create("sleep", "1000")
@@ -84,6 +85,7 @@ async def test_nothing_of_the_image_is_loaded_or_run(host: Host) -> None:
     assert "/trapped" not in await changes(host, one)
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize(
     "sent",
     [
@@ -102,6 +104,7 @@ async def test_what_climbs_out_of_its_destination_is_refused(host: Host, sent: A
     assert set(await changes(host, one)) <= {"/root"}
 
 
+@pytest.mark.guest
 async def test_absolute_names_and_links_end_in_the_container(host: Host) -> None:
     one = host.run("sleep", "1000")
     mark = f"slipway-attack-{one[:12]}"
@@ -125,6 +128,7 @@ async def test_absolute_names_and_links_end_in_the_container(host: Host) -> None
     assert not Path("/", mark).exists()
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE])
 @pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
 async def test_a_device_cannot_be_brought_in(host: Host, kind: bytes, running: bool) -> None:
@@ -136,6 +140,7 @@ async def test_a_device_cannot_be_brought_in(host: Host, kind: bytes, running: b
     assert "/tmp/disk" not in await changes(host, one)
 
 
+@pytest.mark.guest
 async def test_a_file_of_nobodys_id_is_refused_and_a_setuid_one_is_the_containers(host: Host) -> None:
     one = host.create("true")
     with pytest.raises(errors.InvalidArgument, match="cannot be mapped"):
@@ -153,12 +158,14 @@ async def test_very_deep_folders_are_an_error_or_copied_but_never_a_fault(host: 
         await put(host, one, "/root", archive(entry("/".join("e" * 3000), b"x")))
 
 
+@pytest.mark.guest
 async def test_a_read_only_container_takes_nothing(host: Host) -> None:
     for one in (host.create("true", read_only_rootfs=True), host.run("sleep", "1000", read_only_rootfs=True)):
         with pytest.raises(errors.InvalidArgument, match="container rootfs is marked read-only"):
             await put(host, one, "/root", archive(entry("f", b"x")))
 
 
+@pytest.mark.guest
 async def test_an_archive_that_is_cut_off_leaves_no_half_file(host: Host) -> None:
     one = host.create("true")
     whole = archive(entry("first", b"1"), entry("second", b"2" * 100_000))
@@ -167,6 +174,7 @@ async def test_an_archive_that_is_cut_off_leaves_no_half_file(host: Host) -> Non
     assert {path for path in await changes(host, one) if path.startswith("/tmp/")} == {"/tmp/first"}
 
 
+@pytest.mark.guest
 async def test_a_full_file_system_leaves_no_half_file(host: Host) -> None:
     one = host.run("sh", "-c", "touch /ready; sleep 1000", tmpfs={"/small": "size=1m"})
     await wait_for(host, one, "/ready")
@@ -185,6 +193,7 @@ async def test_a_start_ends_a_copy_that_does_not_come_to_its_end(host: Host) -> 
     await put(host, one, "/tmp", archive(entry("after", b"works")))
 
 
+@pytest.mark.guest
 async def test_a_copy_of_any_size_stays_within_the_tenants_wall(host: Host) -> None:
     """Its memory, CPU time and processes count as the tenant's: twice the wall goes in and comes out, in pages that are given back."""
     if machine.filesystem(host.config.data) == "tmpfs":
@@ -210,6 +219,7 @@ async def test_a_copy_of_any_size_stays_within_the_tenants_wall(host: Host) -> N
     until(lambda: not cgroups.pids(leaf))
 
 
+@pytest.mark.guest
 async def test_the_doctor_knows_the_cgroup_of_copies_and_takes_it_only_with_a_tenant_that_is_gone(host: Host) -> None:
     await get(host, host.create("true"), "/etc")
     gone = f"/slipway-{host.engine.instance}/gone"
@@ -222,6 +232,7 @@ async def test_the_doctor_knows_the_cgroup_of_copies_and_takes_it_only_with_a_te
     assert not cgroups.exists(gone) and cgroups.exists(host.engine.files_cgroup(TENANT))
 
 
+@pytest.mark.guest
 async def test_neither_the_agent_nor_who_copies_for_it_may_exceed_a_quota(host: Host) -> None:
     one = host.create("true")
     async with host.stream("archive_put", one, path="/tmp", shown="c"):
@@ -230,6 +241,7 @@ async def test_neither_the_agent_nor_who_copies_for_it_may_exceed_a_quota(host: 
         assert sets_of(host.agent.pid) == sets_of(porter) == wanted
 
 
+@pytest.mark.guest
 async def test_who_is_killed_leaves_no_mount_no_process_and_no_layer(host: Host) -> None:
     """Agent and porter, in the middle of a copy in and of a commit; a container that was held still goes on."""
     one, stopped = host.run("sh", "-c", "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; touch /ready; sleep 1000"), host.create("true")

@@ -143,7 +143,6 @@ async def test_a_restarted_worker_tidies_up(panel: Panel) -> None:
     await asyncio.to_thread(until, lambda: not leftover.exists())
 
 
-@pytest.mark.guest
 async def test_an_answer_of_before_a_power_cut_tells_what_is_left(panel: Panel) -> None:
     """The journal may be whole where the container's own files are not."""
     spec = panel.spec("sleep", "60")
@@ -170,7 +169,6 @@ async def test_an_answer_of_before_a_power_cut_tells_what_is_left(panel: Panel) 
         await ask()
 
 
-@pytest.mark.guest
 async def test_only_what_a_panel_made_is_told_to_one_that_lost_it(panel: Panel) -> None:
     spec = panel.spec("true", shown={"tenant": 7, "config": {"Cmd": ["true"]}, "host_config": {"Memory": 0}, "created_at_ns": 5})
     await panel.call(contract.CREATE_CONTAINER, spec.id, spec=to_json(spec))
