@@ -19,7 +19,7 @@ from engine import errors
 from engine.config import EngineConfig
 from engine.disk import write_json
 from engine.runtime import code, launcher, logger, protocol
-from engine.runtime.exits import Exit, ExitFile, next_exit, reap, start_time
+from engine.runtime.exits import LOST, Exit, ExitFile, next_exit, reap, start_time
 from engine.runtime.fostered import Fostered, watch_parent
 from engine.runtime.kept import Kept, KeptFiles, open_kept
 from engine.runtime.kept_execs import Execs
@@ -133,8 +133,10 @@ class Keeper:
     def _readopt(self, kept: Kept, started: bool) -> None:
         if self._files.has_exit(kept):
             self._files.forget_running(kept)
-            if kept.fds:
+            if self._link.has(kept.id, kept.run):
                 self._draining[kept.id, kept.run] = kept
+            else:  # the logger has done with it
+                kept.close()
             return
         kept.started = started
         self._kept[kept.id] = kept
@@ -224,8 +226,13 @@ class Keeper:
             kept.close()
             raise errors.FailedPrecondition(f"container {kept.id} " + ("is running" if present else "can't start: the keeper stops"))
         kept.prepare_streams()
-        self._kept[kept.id] = self._children[kept.process.pid] = kept
+        self._kept[kept.id] = kept
         self._link.adopt(kept.words, kept.fds)
+        if kept.process.start_time:
+            self._children[kept.process.pid] = kept
+        else:  # it failed at once, and was reaped as nobody's child before we heard of it
+            kept.ended = Exit(LOST, 9, time.time_ns())
+            self._ended_unstarted(kept)
         return {}
 
     def _started(self, _connection: Connection, message: dict[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,6 @@ def test_an_instances_own_leftovers_go_and_what_runs_stays(platform: Platform, e
         subprocess.run(["ip", "link", "del", link], capture_output=True, check=False)
 
 
-@pytest.mark.guest
 def test_down_with_containers_leaves_nothing_in_the_kernel(platform: Platform, engine: Engine, runs: str) -> None:
     pids = [engine.state("demo", runs).pid, *(platform.part(name)["pid"] for name in ("keeper", "launcher", "logger", "netd", "agent"))]
     try:

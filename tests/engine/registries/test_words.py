@@ -20,8 +20,6 @@ from engine.registries.faults import of_response
 from engine.registries.manifests import OCI_INDEX, OCI_MANIFEST, Document
 from engine.registries.reach import Reach
 
-pytestmark = pytest.mark.guest
-
 
 @pytest.mark.parametrize(
     ("header", "found"),

@@ -127,6 +127,20 @@ def test_a_container_of_a_launcher_that_died_in_between_is_killed(keeper: Keepin
     assert keeper.exit_record(container) is None
 
 
+def test_a_launch_whose_process_was_gone_before_it_was_told_of_is_forgotten(keeper: Keeping) -> None:
+    """A member that fails at once may be reaped, as nobody's child, before its launcher's words are read."""
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    pidfd = os.pidfd_open(child)
+    os.waitpid(child, 0)
+    words = {"id": keeper.new_id(), "run": 1, "pid": child, "log": {"max_size_bytes": 1 << 20, "max_files": 2}}
+    words["log_dir"] = str(keeper.log_dir(words["id"]))
+    with protocol.connect(keeper.config.keeper_socket, timeout_s=5) as sock:
+        protocol.ask(sock, "adopt", (pidfd,), have=["pidfd"], **words)
+        protocol.ask(sock, "failed", id=words["id"], run=1)
+    os.close(pidfd)
+    keeper.client.stop()  # with nothing to wait for
+
+
 def test_a_removed_container_is_no_problem(keeper: Keeping) -> None:
     container, _pid = keeper.run("sleep", "1000")
     folder = keeper.config.container(container)

@@ -20,7 +20,7 @@ from engine.runtime.client import launch
 
 from .launching import UID_START, Host, host, until
 
-pytestmark = [pytest.mark.guest, pytest.mark.requires("root", "overlay", "userns", "cgroup", kernel="5.19")]
+pytestmark = pytest.mark.requires("root", "overlay", "userns", "cgroup", kernel="5.19")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def engine() -> Iterator[Host]:
         yield running
 
 
+@pytest.mark.guest
 def test_two_tenants_share_a_layer_and_nothing_else(engine: Host) -> None:
     other = TenantHost(name="bob", number=2, uid_start=UID_START + 65536, subnet="10.0.1.0/24")
     script = "cat /proc/self/uid_map; stat -c %u:%g /bin/busybox; echo mine > /file; cat /file"
@@ -37,12 +38,14 @@ def test_two_tenants_share_a_layer_and_nothing_else(engine: Host) -> None:
         assert result.output.split() == ["0", str(owner.uid_start), "65536", "0:0", "mine"]
 
 
+@pytest.mark.guest
 def test_a_setuid_file_of_a_layer_is_out_of_reach_for_the_host(engine: Host) -> None:
     """CVE-2021-41091: the tenant's view is a mount that only the keeper and its children have, below a folder of root's."""
     assert list(engine.config.mapped.iterdir()), "the launcher made it"
     assert not any((engine.config.mapped / "alice").iterdir()), "but not in this mount namespace"
 
 
+@pytest.mark.guest
 def test_twenty_at_once_all_run(engine: Host) -> None:
     results: list[tuple[int, str]] = []
 
@@ -58,6 +61,7 @@ def test_twenty_at_once_all_run(engine: Host) -> None:
     assert sorted(results) == [(number, f"{number}\n") for number in range(20)]
 
 
+@pytest.mark.guest
 def test_a_killed_launcher_is_back_and_what_it_held_is_gone(engine: Host) -> None:
     engine.run("true")
     with engine.running("sleep", "60") as survivor:
@@ -72,6 +76,7 @@ def test_a_killed_launcher_is_back_and_what_it_held_is_gone(engine: Host) -> Non
         assert survivor.id in {item["id"] for item in engine.keeper.list()}
 
 
+@pytest.mark.guest
 def test_it_starts_where_a_part_of_the_hosts_proc_is_hidden() -> None:
     """As in somebody's privileged container."""
     pid = os.fork()
@@ -87,6 +92,7 @@ def test_it_starts_where_a_part_of_the_hosts_proc_is_hidden() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.guest
 def test_bad_requests_get_an_answer(engine: Host) -> None:
     for words in (
         {"op": "start"},

@@ -257,7 +257,7 @@ def test_a_container_ends_though_its_server_has_gone(engine: Engine, image: Imag
         time.sleep(1)
         assert engine.volumes.usage(TENANT) == {"data": 0} and run(engine, spec_of(image, "echo on")) == "on\n"
         engine.kill(TENANT, stuck.id, 9)
-        engine.wait(stuck.id, timeout_s=60)
+        engine.wait(stuck.id, timeout_s=200)  # a page under way is waited for, until the client gives its server up
         engine.settle(stuck.id)
         engine.remove(TENANT, stuck.id)
         assert run(engine, spec_of(image, "echo on")) == "on\n"
