@@ -50,6 +50,7 @@ SLIPWAY_DATA = Path(_env("SLIPWAY_DATA", DATA_DEFAULT))
 SLIPWAY_RUN = Path(_env("SLIPWAY_RUN", RUN_DEFAULT))
 SLIPWAY_HTTP = _env("SLIPWAY_HTTP", "127.0.0.1:8000")
 RATE_LIMIT = _env_int("SLIPWAY_RATE_LIMIT", 12_000)  # requests a minute, of each who asks; 0: any number
+REGISTRY_TRASH_DAYS = _env_int("SLIPWAY_REGISTRY_TRASH_DAYS", 7)  # for so long what was deleted can be had back
 TLS_PORT = int(_env("SLIPWAY_TLS").rpartition(":")[2] or 0)  # HOST:PORT, as `up` hands it on; 0: no such door
 TLS_FOLDER = SLIPWAY_DATA / "etc" / "tls"  # drawn in workers/platform/certificates.py
 SLIPWAY_HOST = _env("SLIPWAY_HOST", "local")  # name of the host beside this panel: queue host.<name>

@@ -72,7 +72,7 @@ def main() -> int:
     from controlpanel.events.housekeeping import tidy
     from controlpanel.hosts import witness
     from controlpanel.hosts.sweep import sweep
-    from controlpanel.registry import cleaning
+    from controlpanel.registry import cleaning, retention, scrub
     from controlpanel.tenancy.deletion import purge_due
     from controlpanel.tenants import impersonation
     from workers import contract
@@ -84,6 +84,8 @@ def main() -> int:
         Job("operators who act as members, and whose time is over", 5.0, impersonation.expire),
         Job("heads of the audit for its witness", 60.0, witness.tell),
         Job("what nobody has of the registry any more", 600.0, cleaning.tidy),
+        Job("what goes by the rules of the tenants", 1800.0, retention.sweep_due),
+        Job("the bytes of the registry, read again", 900.0, scrub.scrub),
         Job("what need not be kept", 3600.0, tidy),
     ]
     schedule = Schedule(jobs)

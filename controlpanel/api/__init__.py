@@ -34,6 +34,7 @@ from controlpanel.metrics.api import router as metrics
 from controlpanel.networks.api import router as networks
 from controlpanel.networks.rules_api import router as network_rules
 from controlpanel.registry.api import router as repositories
+from controlpanel.registry.maintenance_api import router as registry_maintenance
 from controlpanel.tenants import attempts
 from controlpanel.tenants.api import router as tenants
 from controlpanel.tenants.credentials_api import router as credentials
@@ -87,6 +88,7 @@ for tag, router in (
     ("images", registries),
     ("images", unused),
     ("registry", repositories),
+    ("registry", registry_maintenance),
     ("builds", builds),
     ("networks", networks),
     ("networks", network_rules),

@@ -1,4 +1,5 @@
-"""What nobody has any more: uploads that nobody goes on with, blobs that no manifest came for, files that no row knows.
+"""What nobody has any more: uploads that nobody goes on with, blobs that no manifest came for, files that no row knows, and what has lain
+in the trash for its time.
 
 It runs beside everything else. A file is removed only after its row, and what has no row yet is younger than a day: an upload's row
 comes right after its file, a blob's right after its name (storage.py).
@@ -14,7 +15,7 @@ from typing import Final
 from django.db import connection, transaction
 from django.utils import timezone
 
-from controlpanel.registry import services
+from controlpanel.registry import links, trash
 from controlpanel.registry.models import Blob, Link, Repository, Upload
 from controlpanel.registry.storage import Storage, storage
 
@@ -29,8 +30,11 @@ def tidy() -> None:
     store = storage()
     for key in Upload.everywhere.filter(touched_at__lt=before).values_list("key", flat=True):
         _drop_upload(store, key)
-    _in_turns(list(Link.everywhere.filter(needs=None, created_at__lt=before).values_list("pk", flat=True)), services.unlink)
-    _in_turns(list(Blob.objects.filter(links=None).values_list("pk", flat=True)), services.drop_free_blobs)
+    for row in trash.expired():
+        with transaction.atomic():
+            trash.remove(row)
+    _in_turns(list(Link.everywhere.filter(needs=None, created_at__lt=before).values_list("pk", flat=True)), links.unlink)
+    _in_turns(list(Blob.objects.filter(links=None).values_list("pk", flat=True)), links.drop_free_blobs)
     with transaction.atomic():
         Repository.everywhere.filter(manifests=None, links=None, uploads=None, created_at__lt=before).delete()
     _drop_strangers(store)

@@ -64,6 +64,12 @@ class Refused(Exception):
         return orjson.dumps({"errors": [words]})
 
 
+def rest(error: Refused) -> errors.EngineError:
+    """The same for who asks by REST or on a page."""
+    kind = {403: errors.PermissionDenied, 404: errors.NotFound}.get(error.status, errors.InvalidArgument)
+    return kind(error.message, **error.detail)
+
+
 def refused(error: errors.EngineError) -> Refused:
     """The same in the registry's words. 401s get their challenge from who knows what was asked for."""
     code = _CODES.get(type(error), "UNKNOWN")

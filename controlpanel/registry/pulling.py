@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from controlpanel.registry import door, queries
+from controlpanel.registry import door, pulls, queries
 from controlpanel.registry.call import Call
 from controlpanel.registry.errors import Refused
 from controlpanel.registry.names import is_digest, is_tag
@@ -30,6 +30,8 @@ async def manifest(call: Call) -> None:
     if call.header(b"if-none-match") == headers["ETag"]:
         await call.reply(304, headers=headers)
         return
+    if call.method == "GET":
+        pulls.count(found.id, found.tag_id)
     await call.reply(200, found.body, headers, found.media_type)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db import connection
+from django.db import connection, models
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Collate
 
@@ -24,14 +24,16 @@ REFERRERS_PAGE: Final = 100
 REFERRERS_BYTES: Final = 2 << 20  # of annotations in one answer
 
 _REPOSITORY: Final = "SELECT id, tenant_id, visibility FROM registry_repository WHERE name = %s"
-_MANIFEST: Final = "SELECT digest, media_type, body FROM registry_manifest WHERE repository_id = %s AND digest = %s"
-_TAGGED: Final = (
-    "SELECT m.digest, m.media_type, m.body FROM registry_tag t JOIN registry_manifest m ON m.id = t.manifest_id "
+_MANIFEST: Final = (
+    "SELECT digest, media_type, body, id, 0 FROM registry_manifest WHERE repository_id = %s AND digest = %s AND deleted_at IS NULL"
+)
+_TAGGED: Final = (  # what lies in the trash has no tag
+    "SELECT m.digest, m.media_type, m.body, m.id, t.id FROM registry_tag t JOIN registry_manifest m ON m.id = t.manifest_id "
     "WHERE t.repository_id = %s AND t.name = %s"
 )
 _BLOB: Final = (
     "SELECT b.digest, b.size_bytes, b.file FROM registry_blob b JOIN registry_link l ON l.blob_id = b.id "
-    "WHERE b.digest = %s AND l.repository_id = %s"
+    "WHERE b.digest = %s AND l.repository_id = %s AND l.live AND NOT b.is_rotten"
 )
 
 
@@ -49,6 +51,8 @@ class FoundManifest:
     digest: str
     media_type: str
     body: bytes
+    id: int
+    tag_id: int  # 0: by its digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,18 @@ def is_public(name: str) -> bool:
     return _one(_REPOSITORY + " AND visibility = %s", [name, PUBLIC]) is not None
 
 
+def present(repository: Any) -> models.QuerySet[Manifest]:
+    """The repository's manifests, without those in the trash."""
+    return Manifest.everywhere.filter(repository=repository, deleted_at=None)
+
+
 def manifest(name: str, reference: str, *, public_only: bool = False) -> FoundManifest:
     """``reference``: a tag or a digest."""
     found = repository(name, public_only=public_only)
     row = _one(_MANIFEST if is_digest(reference) else _TAGGED, [found.id, reference])
     if row is None:
         raise Refused("MANIFEST_UNKNOWN", reference=reference)
-    return FoundManifest(row[0], row[1], bytes(row[2]))
+    return FoundManifest(row[0], row[1], bytes(row[2]), row[3], row[4])
 
 
 def blob(name: str, digest: str, *, public_only: bool = False) -> FoundBlob:
@@ -92,14 +101,14 @@ def tags(name: str, *, last: str, limit: int, public_only: bool = False) -> list
     found = repository(name, public_only=public_only)
     names = Tag.objects.filter(repository_id=found.id).annotate(word=_by_bytes("name")).order_by("word")
     listed = list(names.filter(word__gt=last).values_list("name", flat=True)[:limit])
-    if not listed and not Manifest.everywhere.filter(repository_id=found.id).exists():
+    if not listed and not present(found.id).exists():
         raise Refused("NAME_UNKNOWN", name=name)
     return listed
 
 
 def catalog(tenants: Collection[int], *, last: str, limit: int) -> list[str]:
     """Repositories of these tenants that have a manifest."""
-    pushed = Exists(Manifest.everywhere.filter(repository=OuterRef("pk")))
+    pushed = Exists(present(OuterRef("pk")))
     names = Repository.everywhere.filter(pushed, tenant_id__in=tenants).annotate(word=_by_bytes("name")).order_by("word")
     return list(names.filter(word__gt=last).values_list("name", flat=True)[:limit])
 
@@ -107,7 +116,7 @@ def catalog(tenants: Collection[int], *, last: str, limit: int) -> list[str]:
 def referrers(name: str, digest: str, *, artifact_type: str, after: int, public_only: bool = False) -> tuple[list[dict[str, Any]], int]:
     """Descriptors of the manifests about ``digest``, and from where to go on; 0: these are all."""
     found = repository(name, public_only=public_only)
-    rows = Manifest.everywhere.filter(repository_id=found.id, subject=digest, pk__gt=after).order_by("pk").defer("body")
+    rows = present(found.id).filter(subject=digest, pk__gt=after).order_by("pk").defer("body")
     if artifact_type:
         rows = rows.filter(artifact_type=artifact_type)
     listed: list[dict[str, Any]] = []
@@ -119,6 +128,12 @@ def referrers(name: str, digest: str, *, artifact_type: str, after: int, public_
         listed.append(_descriptor(row))
         after = row.pk
     return listed + _by_fallback(found.id, digest, artifact_type), 0
+
+
+def about(name: str, digest: str) -> list[str]:
+    """Digests of the manifests whose subject that is."""
+    rows = present(repository(name).id).filter(subject=digest).order_by("pk")
+    return list(rows.values_list("digest", flat=True)[:REFERRERS_PAGE])
 
 
 def _descriptor(row: Manifest) -> dict[str, Any]:
@@ -136,7 +151,7 @@ def _by_fallback(repository_id: int, digest: str, artifact_type: str) -> list[di
     if row is None or row[1] != INDEX:
         return []
     listed = manifests.members(bytes(row[2]))
-    told = Manifest.everywhere.filter(repository_id=repository_id, digest__in=[each["digest"] for each in listed])
+    told = present(repository_id).filter(digest__in=[each["digest"] for each in listed])
     kept = set(told.exclude(subject=digest).values_list("digest", flat=True))
     return [each for each in listed if each["digest"] in kept and artifact_type in ("", each.get("artifactType"))]
 

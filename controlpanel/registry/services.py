@@ -1,29 +1,22 @@
-"""Writes: manifests and tags put, everything deleted, blobs mounted. Blobs that come as bytes are uploads.py's.
+"""Writes: manifests and tags put, everything deleted, blobs mounted. Blobs that come as bytes are uploads.py's, the trash is trash.py's.
 
-Each function is one transaction, called in the writer thread by ``database.run``, and has checked nothing of who asks: the door has
-(access.py). Files of storage go after the commit that takes their row away.
+Each function is one transaction, called in the writer thread by ``database.run``, and has checked nothing of who asks: the door has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
-from itertools import islice
-from typing import Any, Final
-
-from django.db import transaction
+from collections.abc import Sequence
+from typing import Final
 
 from controlpanel.audit import services as audit
-from controlpanel.registry import charged, queries
+from controlpanel.registry import charged, history, links, queries, rules, trash
 from controlpanel.registry.errors import Refused
 from controlpanel.registry.manifests import Manifest as Parsed
 from controlpanel.registry.models import Blob, Link, Manifest, Need, Repository, Tag
 from controlpanel.registry.names import is_digest
-from controlpanel.registry.storage import storage
 from controlpanel.tenants.actor import Actor
 from engine.errors import NotFound
 
-_SOME: Final = 500  # words of one statement
 _TOLD: Final = 10  # of what is missing
 
 
@@ -35,8 +28,10 @@ def to_push(actor: Actor, name: str) -> Repository:
 def put_manifest(actor: Actor, name: str, digest: str, parsed: Parsed, body: bytes, tags: Sequence[str]) -> None:
     repository = to_push(actor, name)
     row = Manifest.everywhere.filter(repository=repository, digest=digest).first()
+    if row is not None and row.deleted_at is not None:
+        trash.revive(row)
     if row is None or row.media_type != parsed.media_type:  # the same bytes may be sent as something else, which needs other blobs
-        links = _links(repository, parsed)
+        needed = _links(repository, parsed)
         _check_children(repository, parsed)
         if row is None:
             charged.admit(repository.tenant_id, len(body))
@@ -46,7 +41,7 @@ def put_manifest(actor: Actor, name: str, digest: str, parsed: Parsed, body: byt
         row.pushed_by = actor.label[:200]
         row.save()
         row.needs.all().delete()
-        Need.objects.bulk_create([Need(manifest=row, link_id=link) for link in links], batch_size=_SOME)
+        Need.objects.bulk_create([Need(manifest=row, link_id=link) for link in needed], batch_size=links.SOME)
     for tag in tags:
         _put_tag(actor, repository, tag, row)
     if not tags:
@@ -56,17 +51,21 @@ def put_manifest(actor: Actor, name: str, digest: str, parsed: Parsed, body: byt
 def _put_tag(actor: Actor, repository: Repository, name: str, manifest: Manifest) -> None:
     known = Tag.objects.filter(repository=repository, name=name).select_related("manifest").first()
     before = known.manifest.digest if known else None
+    if before is not None and before != manifest.digest:
+        rules.check_mutable(repository, [name])
     tag = known or Tag(repository=repository, name=name)
     tag.manifest, tag.pushed_by = manifest, actor.label[:200]
     tag.save()
+    if before != manifest.digest:
+        history.note(actor, repository.pk, [name], manifest.digest)
     audit.record(actor, "registry.push", f"{repository.name}:{name}", before=before, after=manifest.digest)
 
 
 def _links(repository: Repository, parsed: Parsed) -> list[int]:
     """Of the blobs that the manifest needs. Refused when one is missing, or is not as large as the manifest says."""
     found: dict[str, tuple[int, int]] = {}
-    for some in _in_parts(parsed.blobs):
-        rows = Link.everywhere.filter(repository=repository, blob__digest__in=some).select_for_update(of=("self",))
+    for some in links.in_parts(parsed.blobs):
+        rows = Link.everywhere.filter(repository=repository, live=True, blob__digest__in=some).select_for_update(of=("self",))
         found |= {digest: (pk, size) for digest, pk, size in rows.values_list("blob__digest", "pk", "blob__size_bytes")}
     _none_missing([digest for digest in parsed.blobs if digest not in found and digest not in parsed.elsewhere])
     for digest, (_pk, size) in found.items():
@@ -77,8 +76,8 @@ def _links(repository: Repository, parsed: Parsed) -> list[int]:
 
 def _check_children(repository: Repository, parsed: Parsed) -> None:
     found: set[str] = set()
-    for some in _in_parts(parsed.children):
-        found |= set(Manifest.everywhere.filter(repository=repository, digest__in=some).values_list("digest", flat=True))
+    for some in links.in_parts(parsed.children):
+        found |= set(queries.present(repository).filter(digest__in=some).values_list("digest", flat=True))
     _none_missing([digest for digest in parsed.children if digest not in found])
 
 
@@ -88,72 +87,36 @@ def _none_missing(digests: list[str]) -> None:
 
 
 def delete_manifest(actor: Actor, name: str, reference: str) -> None:
-    """By its digest, with all its tags; or a tag alone."""
-    repository = queries.repository(name)
-    if not is_digest(reference):
-        tag = Tag.objects.filter(repository_id=repository.id, name=reference).select_related("manifest").first()
-        if tag is None:
+    """By its digest, with all its tags, into the trash; or a tag alone."""
+    found = queries.repository(name)
+    if is_digest(reference):
+        row = queries.present(found.id).filter(digest=reference).defer("body").select_related("repository").first()
+        if row is None:
             raise Refused("MANIFEST_UNKNOWN", reference=reference)
-        tag.delete()
-        audit.record(actor, "registry.delete", f"{name}:{reference}", before=tag.manifest.digest)
+        rules.check_mutable(row.repository, row.tags.values_list("name", flat=True))
+        trash.discard(actor, row)
         return
-    row = Manifest.everywhere.filter(repository_id=repository.id, digest=reference).defer("body").first()
-    if row is None:
+    tag = Tag.objects.filter(repository_id=found.id, name=reference).select_related("manifest", "repository").first()
+    if tag is None:
         raise Refused("MANIFEST_UNKNOWN", reference=reference)
-    tags = sorted(row.tags.values_list("name", flat=True))
-    links = list(row.needs.values_list("link_id", flat=True))
-    row.delete()
-    unlink(links)
-    audit.record(actor, "registry.delete", f"{name}@{reference}", tags=tags[:_TOLD], bytes=row.size_bytes)
+    rules.check_mutable(tag.repository, [reference])
+    tag.delete()
+    history.note(actor, found.id, [reference], "")
+    audit.record(actor, "registry.delete", f"{name}:{reference}", before=tag.manifest.digest)
 
 
 def delete_blob(actor: Actor, name: str, digest: str) -> None:
     """Refused while a manifest of the repository needs it: that would be broken, whoever pulls it."""
     repository = queries.repository(name)
-    link = Link.everywhere.filter(repository_id=repository.id, blob__digest=digest).first()
+    link = Link.everywhere.filter(repository_id=repository.id, live=True, blob__digest=digest).first()
     if link is None:
         raise Refused("BLOB_UNKNOWN", digest=digest)
-    user = link.needs.values_list("manifest__digest", flat=True).first()
+    user = link.needs.filter(manifest__deleted_at=None).values_list("manifest__digest", flat=True).first()
     if user is not None:
         raise Refused("UNSUPPORTED", f"manifest {user} needs this blob: delete that first", manifest=user)
-    unlink([link.pk])
+    Link.everywhere.filter(pk=link.pk).update(live=False)
+    links.unlink([link.pk])  # unless something in the trash needs it
     audit.record(actor, "registry.delete", f"{name}@{digest}", kind="blob")
-
-
-def unlink(links: Collection[int]) -> None:
-    """Those that no manifest needs go, and with the last link of a blob the blob. A manifest that is being put holds its links' rows."""
-    blobs: set[int] = set()
-    for some in _in_parts(links):
-        locked = list(Link.everywhere.filter(pk__in=some).select_for_update().values_list("pk", flat=True))
-        free = Link.everywhere.filter(pk__in=locked, needs=None)
-        blobs |= set(free.values_list("blob_id", flat=True))
-        free.delete()
-    for some in _in_parts(blobs):
-        drop_free_blobs(some)
-
-
-def drop_free_blobs(blobs: Sequence[int]) -> int:
-    """Of these, those that no repository has. A link that is being made holds its blob's row (PostgreSQL; SQLite has one writer)."""
-    locked = list(Blob.objects.filter(pk__in=blobs).select_for_update().values_list("pk", flat=True))
-    files = dict(Blob.objects.filter(pk__in=locked, links=None).values_list("pk", "file"))
-    Blob.objects.filter(pk__in=files).delete()
-    after_commit(storage().drop_blob, *files.values())
-    return len(files)
-
-
-def after_commit(call: Callable[[str], None], *words: str) -> None:
-    """For each; what a crash leaves undone cleaning.py finds."""
-    for word in words:
-        transaction.on_commit(partial(call, word))
-
-
-def hold(actor: Actor, repository: Repository, blob: Blob) -> None:
-    """The repository has the blob from now on. QuotaExceeded when the tenant had it not, and has no room for it."""
-    if not Link.everywhere.filter(tenant_id=repository.tenant_id, blob=blob).exists():
-        charged.admit(repository.tenant_id, blob.size_bytes)
-    _link, made = Link.everywhere.get_or_create(repository=repository, blob=blob, defaults={"tenant_id": repository.tenant_id})
-    if made:
-        audit.record(actor, "registry.push", f"{repository.name}@{blob.digest}", kind="blob", bytes=blob.size_bytes)
 
 
 def mount(actor: Actor, name: str, digest: str, source: str, *, public_only: bool) -> bool:
@@ -165,7 +128,7 @@ def mount(actor: Actor, name: str, digest: str, source: str, *, public_only: boo
     blob = Blob.objects.select_for_update().filter(digest=digest).first()
     if blob is None:
         return False
-    hold(actor, to_push(actor, name), blob)
+    links.hold(actor, to_push(actor, name), blob)
     return True
 
 
@@ -176,10 +139,3 @@ def set_visibility(actor: Actor, name: str, visibility: str) -> None:
     before, row.visibility = row.visibility, visibility
     row.save(update_fields=["visibility"])
     audit.record(actor, "registry.visibility", name, before=before, after=visibility)
-
-
-def _in_parts(words: Collection[Any]) -> Iterator[list[Any]]:
-    """SQLite takes so many words in one statement and no more."""
-    rest = iter(words)
-    while some := list(islice(rest, _SOME)):
-        yield some

@@ -27,7 +27,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from django.utils import timezone
 
 from controlpanel.base import database
-from controlpanel.registry import charged, services
+from controlpanel.registry import charged, links, services
 from controlpanel.registry.errors import Refused
 from controlpanel.registry.models import Blob, Upload, new_key
 from controlpanel.registry.names import CANONICAL
@@ -243,15 +243,19 @@ class _Open:
             await in_thread(storage().drop_upload, self._row.key)
 
     def _commit(self, actor: Actor, digest: str, file: str) -> bool:
-        """Whether the file is the blob's: somebody may have brought the same bytes before."""
+        """Whether the file is the blob's: somebody may have brought the same bytes before, and they may be as good as ever."""
         self._announced.close()
         if not Upload.everywhere.filter(pk=self._row.pk).delete()[0]:
             _unknown(self._row.key)
         blob = Blob.objects.select_for_update().filter(digest=digest).first()
-        is_ours = blob is None
+        is_ours = blob is None or blob.is_rotten
         if blob is None:
             blob = Blob.objects.create(digest=digest, size_bytes=self.size, file=file)
-        services.hold(actor, self._row.repository, blob)
+        elif blob.is_rotten:
+            links.after_commit(storage().drop_blob, blob.file)
+            blob.file, blob.is_rotten, blob.checked_at = file, False, timezone.now()
+            blob.save(update_fields=["file", "is_rotten", "checked_at"])
+        links.hold(actor, self._row.repository, blob)
         return is_ours
 
     async def drop(self) -> None:

@@ -57,6 +57,7 @@ VERBS: Final[dict[str, frozenset[Role]]] = {
     "registry.push": _DEVELOPERS,
     "registry.delete": _DEVELOPERS,
     "registry.visibility": _ADMINS,  # what everybody may pull
+    "registry.maintain": _ADMINS,  # rules of what stays and what is immutable, following them, emptying the trash
     "network.view": _EVERYONE,
     "network.create": _DEVELOPERS,
     "network.remove": _DEVELOPERS,
@@ -123,7 +124,7 @@ IN_PERSON: Final = frozenset(
 OF_TENANT: Final = frozenset(
     {
         *(verb for verb in VERBS if verb.startswith(("member.", "role.", "group.", "token.", "certificate.", "audit."))),
-        *("usage.view", "project.quota", "image.remove", "image.prune", "registry.delete", "registry.visibility"),
+        *("usage.view", "project.quota", "image.remove", "image.prune", "registry.delete", "registry.visibility", "registry.maintain"),
     }
 )  # what a role gives in the whole tenant alone: people, keys, the log, its sums, and removing images, which belong to no project
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from controlpanel.containers import services as containers
 from controlpanel.execs import services as execs
 from controlpanel.images import transfers
 from controlpanel.networks import services as networks
+from controlpanel.registry import manifests, rules
 from controlpanel.registry import services as repositories
 from controlpanel.tenants import credentials, groups, invitations
 from controlpanel.tenants.actor import Role
@@ -40,6 +42,8 @@ from tests.support.tls import Keys
 pytestmark = pytest.mark.usefixtures("web", "image")
 
 _TAR: Final = bytes(10240)
+_INDEX: Final = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}'
+_INDEX_DIGEST: Final = f"sha256:{hashlib.sha256(_INDEX).hexdigest()}"
 _ROOT: Final = 0
 
 
@@ -80,6 +84,18 @@ class Stage:
 
     async def pushed(self) -> None:
         await database.run(repositories.to_push, self.alice, "acme/web")
+
+    async def tagged(self) -> None:
+        parsed = manifests.read(_INDEX, manifests.INDEX)
+        await database.run(repositories.put_manifest, self.alice, "acme/web", _INDEX_DIGEST, parsed, _INDEX, ["1"])
+
+    async def discarded(self) -> None:
+        await self.tagged()
+        await database.run(repositories.delete_manifest, self.alice, "acme/web", _INDEX_DIGEST)
+
+    async def discarded_by_rule(self) -> None:
+        await self.tagged()
+        await database.run(lambda: rules.create(self.alice, "keep", "**", "other", last=1))
 
     async def loaded(self) -> None:
         async with transfers.receive(self.alice, "load", _nothing()) as lines:
@@ -315,6 +331,13 @@ _REST: Final[dict[str, Act]] = {
     "POST /image-pull": _with("", "/image-pull", {"ref": "app:1"}),
     "POST /image-push": _with("", "/image-push", {"ref": "app:1"}),
     "PATCH /repositories/{name}": _with("pushed", "/repositories/acme/web", {"visibility": "public"}),
+    "PATCH /tags/{ref}": _with("tagged", "/tags/acme/web:1", {"pinned": True}),
+    "POST /copies": _with("tagged", "/copies", {"source": "acme/web:1", "target": "acme/prod/web:1"}),
+    "POST /registry/trash/restore": _with("discarded", "/registry/trash/restore", {"repository": "acme/web", "digest": _INDEX_DIGEST}),
+    "DELETE /registry/trash": _with("discarded", "/registry/trash"),
+    "POST /registry/rules": _with("", "/registry/rules", {"kind": "keep", "repositories": "**", "last": 3}),
+    "DELETE /registry/rules/{number}": lambda stage, ask: _unrule(stage, ask),
+    "POST /registry/retention": _with("discarded_by_rule", "/registry/retention", {}),
     "POST /builds": _with("", "/builds", {"text": "FROM busybox", "refs": ["app:1"]}),
     "PUT /builds": _with("", "/builds", _TAR),
     "POST /builds/{build_id}/cancel": lambda stage, ask: _cancel(stage, ask, "/builds/{build}/cancel"),
@@ -355,6 +378,12 @@ async def _renew(stage: Stage, _ask: Ask) -> tuple[int, bytes]:
     came = {"http.hijack": {"certificate": row.digest}}  # as the TLS port says
     answer = await AsyncClient().request(**where, headers=[(b"host", b"localhost")], extensions=came)
     return answer.status_code, answer.content
+
+
+async def _unrule(stage: Stage, ask: Ask) -> tuple[int, bytes]:
+    row = await database.run(lambda: rules.create(stage.alice, "keep", "**", last=1))
+    before.append(await _count())
+    return await ask(f"/registry/rules/{row.pk}", None)
 
 
 async def _uninvite(stage: Stage, ask: Ask) -> tuple[int, bytes]:

@@ -33,6 +33,12 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 DATA = os.urandom(3 << 20)
 
 
+@pytest.fixture(autouse=True)
+def _no_trash(settings: Any) -> None:
+    """What is deleted is gone at once, with its bytes."""
+    settings.REGISTRY_TRASH_DAYS = 0
+
+
 def begun(client: Client, name: str = "acme/web", **query: str) -> str:
     answer = client("POST", f"/v2/{name}/blobs/uploads/", **query)
     assert answer.status == 202, answer
