@@ -23,6 +23,7 @@ from controlpanel.dashboard.consumers import PageConsumer
 from controlpanel.files import views as files
 from controlpanel.metrics import views as metrics
 from controlpanel.networks import views as networks
+from controlpanel.registry import views as repositories
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -72,6 +73,20 @@ urlpatterns = [
     path("t/<str:tenant>/builds/prune", builds.prune),
     path("t/<str:tenant>/builds/<str:build_id>", builds.one),
     path("t/<str:tenant>/builds/<str:build_id>/cancel", builds.cancel),
+    path("t/<str:tenant>/registry/", repositories.listing),
+    path("t/<str:tenant>/registry/view/<path:name>", repositories.one),
+    path("t/<str:tenant>/registry/image/<path:ref>", repositories.image),
+    path("t/<str:tenant>/registry/pin/<path:ref>", repositories.pin),
+    path("t/<str:tenant>/registry/copy/<path:ref>", repositories.copy),
+    path("t/<str:tenant>/registry/delete/<path:ref>", repositories.delete),
+    path("t/<str:tenant>/registry/publish/<path:name>", repositories.publish),
+    path("t/<str:tenant>/registry/trash", repositories.discarded),
+    path("t/<str:tenant>/registry/restore", repositories.restore),
+    path("t/<str:tenant>/registry/empty", repositories.empty),
+    path("t/<str:tenant>/registry/rules", repositories.ruling),
+    path("t/<str:tenant>/registry/rules/make", repositories.rule),
+    path("t/<str:tenant>/registry/rules/follow", repositories.sweep),
+    path("t/<str:tenant>/registry/rules/<int:number>/remove", repositories.unrule),
     path("t/<str:tenant>/operations/", views.operations),
     path("t/<str:tenant>/audit/", audit.of_tenant),
     path("t/<str:tenant>/audit/export", audit.export_tenant),

@@ -145,6 +145,8 @@ _LOOKED_AT: Final = {
     "/t/<str:tenant>/containers/<str:name>/network", "/t/<str:tenant>/networks/", "/t/<str:tenant>/networks/view/<str:name>",
     "/t/<str:tenant>/images/", "/t/<str:tenant>/images/view/<path:name>", "/t/<str:tenant>/volumes/",
     "/t/<str:tenant>/volumes/view/<str:name>", "/t/<str:tenant>/builds/", "/t/<str:tenant>/builds/<str:build_id>",
+    "/t/<str:tenant>/registry/", "/t/<str:tenant>/registry/view/<path:name>", "/t/<str:tenant>/registry/image/<path:ref>",
+    "/t/<str:tenant>/registry/trash", "/t/<str:tenant>/registry/rules",
     "/t/<str:tenant>/operations/", "/t/<str:tenant>/settings/", "/t/<str:tenant>/settings/members", "/t/<str:tenant>/settings/roles",
     "/t/<str:tenant>/audit/", "/t/<str:tenant>/audit/export",
 }  # fmt: skip
