@@ -34,7 +34,9 @@ class RepositoryShown(NamedTuple):
 
 def repositories(actor: Actor) -> list[RepositoryShown]:
     """That have an image, those pushed to last first."""
-    sizes = Link.everywhere.filter(repository=OuterRef("pk"), live=True).order_by().values("repository").annotate(sum=Sum("blob__size_bytes"))
+    sizes = (
+        Link.everywhere.filter(repository=OuterRef("pk"), live=True).order_by().values("repository").annotate(sum=Sum("blob__size_bytes"))
+    )
     there = Manifest.everywhere.filter(repository=OuterRef("pk"), deleted_at=None).order_by().values("repository")
     rows = Repository.objects.for_actor(actor).annotate(
         count=Count("tags", distinct=True),

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from controlpanel.base import database
-from controlpanel.registry import artifacts, copying, errors, history, queries, retention, rules, services, tags, trash
+from controlpanel.registry import artifacts, copying, errors, history, retention, rules, services, tags, trash
 from controlpanel.registry.errors import Refused
 from controlpanel.registry.models import PRIVATE, PUBLIC, Rule
 from controlpanel.registry.names import split, tenant_of
