@@ -312,8 +312,7 @@ def test_the_ceiling_of_addresses(bench: Bench) -> None:
                 bench.engine.publish(TENANT, number, [PortBinding(container_port=80, host_ip=address)])
         for address in ("127.0.0.1", "127.0.1.7"):
             (port,) = bench.engine.publish(TENANT, number, [PortBinding(container_port=80, host_ip=address)]).ports or ()
-            with socket.create_connection((address, port.host_port), timeout=20):
-                pass
+            assert fetched(address, port.host_port, 20.0).endswith("hello\n")
     finally:
         ceilings.change(bench.engine.config, TENANT, addresses="all")
 

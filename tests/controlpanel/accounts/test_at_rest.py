@@ -129,6 +129,7 @@ _KNOWN = {
     "hosts.Operation.key": "order of messages",
     "registry.Blob.digest": "of what everybody who may pull it has",
     "registry.Manifest.digest": "the same",
+    "registry.Move.digest": "the same",
     "registry.Upload.key": "a name of an upload, worth nothing without its owner's credential",
     "account.EmailConfirmation.key": "never made: mail and sign-up are left out",
     "execs.Exec.detach_keys": "keys of a keyboard",
