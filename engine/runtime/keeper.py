@@ -67,8 +67,9 @@ class Keeper:
     def run(self) -> Ending:
         """Until it was stopped or shall be renewed, or, in the process that becomes the foster, until that moment."""
         while True:
-            self._loop.run()
-            if not self._foster_died:
+            if not self._stopping.is_over:  # its last step may have come while we succeeded
+                self._loop.run()
+            if not self._foster_died or self._stopping.is_over:  # a foster that dies in that very moment needs no heir
                 return Ending(self._exit_code, 0)
             pid = os.fork()
             if pid:

@@ -21,7 +21,7 @@ class Stopping:
     def __init__(self, config: EngineConfig, loop: Loop, parts: Parts, kept: Mapping[str, Kept], draining: Collection[object]) -> None:
         self._config, self._loop, self._parts = config, loop, parts
         self._kept, self._draining = kept, draining
-        self.has_begun = False
+        self.has_begun = self.is_over = False
         self._then: Callable[[], None] | None = None
 
     def begin(self, then: Callable[[], None]) -> None:
@@ -42,6 +42,7 @@ class Stopping:
             (self._config.run / "parts.json").unlink(missing_ok=True)
             self._config.era.unlink(missing_ok=True)
             then()
+            self.is_over = True
             self._loop.stop()
 
         self._parts.stop(self._parts.names(), leave)

@@ -34,6 +34,15 @@ def test_nobody_is_left(places: Places, killed: tuple[str, ...]) -> None:
     assert [name for name, pid in pids.items() if is_alive(pid)] == []
 
 
+def test_a_foster_that_dies_while_all_ends_gets_no_heir(places: Places) -> None:
+    """The last part's end may be heard by the keeper that has just become another's child."""
+    keeper = KeeperClient(places.engine)
+    for _ in range(10):
+        keeper.ensure_running()
+        os.kill(keeper.parts()["foster"]["pid"], signal.SIGKILL)
+        stopping.stop_containers(places)
+
+
 def test_who_looks_at_the_lock_keeps_nobody_from_it(places: Places) -> None:
     places.run.mkdir(parents=True)
     assert not lock.is_held(places.engine)
