@@ -23,7 +23,7 @@ router = Router()
 PAGE_MAX = 1000
 
 
-class Asked(Schema):
+class Sought(Schema):
     """Words that are left out ask for nothing."""
 
     who: str = Field("", description="A part of the actor's name.")
@@ -55,14 +55,14 @@ class PlatformRecordOut(RecordOut):
 
 
 @router.get("/tenants/{tenant}/audit", response=list[RecordOut], summary="Who did what, newest first")
-async def list_records(request: HttpRequest, tenant: str, asked: Query[Asked], before: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+async def list_records(request: HttpRequest, tenant: str, asked: Query[Sought], before: int = 0, limit: int = 100) -> list[dict[str, Any]]:
     who = await actor(request, tenant, "audit.view")
     words = search.read(asked.dict())
     return await database.read(_page, words, who.tenant_number, before, limit)
 
 
 @router.get("/tenants/{tenant}/audit/export", summary="All of it as JSON lines or CSV, oldest first")
-async def export_records(request: HttpRequest, tenant: str, asked: Query[Asked], format: str = "jsonl") -> StreamingHttpResponse:
+async def export_records(request: HttpRequest, tenant: str, asked: Query[Sought], format: str = "jsonl") -> StreamingHttpResponse:
     who = await actor(request, tenant, "audit.view")
     response = streaming.answer(search.read(asked.dict()), who.tenant_number, format, {who.tenant_number: tenant}, tenant)
     await database.run(audit.record, who, "audit.export", tenant, format=format)
@@ -70,7 +70,7 @@ async def export_records(request: HttpRequest, tenant: str, asked: Query[Asked],
 
 
 @router.get("/audit", response=list[PlatformRecordOut], summary="Of all tenants and the platform itself (operators)")
-async def list_all(request: HttpRequest, asked: Query[Asked], tenant: str = "", before: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+async def list_all(request: HttpRequest, asked: Query[Sought], tenant: str = "", before: int = 0, limit: int = 100) -> list[dict[str, Any]]:
     operator(request, "audit.all")
     words = search.read(asked.dict())
     chain = (await database.read(tenant_named, tenant)).pk if tenant else None
@@ -78,7 +78,7 @@ async def list_all(request: HttpRequest, asked: Query[Asked], tenant: str = "", 
 
 
 @router.get("/audit/export", summary="All of them as JSON lines or CSV, oldest first (operators)")
-async def export_all(request: HttpRequest, asked: Query[Asked], format: str = "jsonl") -> StreamingHttpResponse:
+async def export_all(request: HttpRequest, asked: Query[Sought], format: str = "jsonl") -> StreamingHttpResponse:
     who = operator(request, "audit.all")
     tenants = await database.read(_names)
     response = streaming.answer(search.read(asked.dict()), None, format, tenants, "slipway")

@@ -34,14 +34,14 @@ class PrunableOut(Schema):
     bytes: int
 
 
-class PruneIn(Asked):
+class ImagePruneIn(Asked):
     all: bool = Field(False, description="Also images with names, as far as no container is of them.")
     labels: list[str] = Field([], description="Only with these: name or name=value.")
     without_labels: list[str] = Field([], description="Only without these.")
     until: str = Field("", description="Only older ones: 24h, or a time as 2026-01-01T00:00:00Z.")
 
 
-class PrunedOut(Schema):
+class ImagesPrunedOut(Schema):
     untagged: list[str]
     deleted: list[str]
     bytes: int
@@ -59,10 +59,10 @@ async def list_prunable(
     }
 
 
-@router.post(_PRUNE, response=PrunedOut, summary="Remove images that nothing needs")
-async def prune_images(request: HttpRequest, tenant: str, payload: PruneIn | None = None) -> dict[str, Any]:
+@router.post(_PRUNE, response=ImagesPrunedOut, summary="Remove images that nothing needs")
+async def prune_images(request: HttpRequest, tenant: str, payload: ImagePruneIn | None = None) -> dict[str, Any]:
     who = await actor(request, tenant, "image.prune")
-    asked = payload or PruneIn()
+    asked = payload or ImagePruneIn()
     given = {"label": asked.labels, "label!": asked.without_labels, "until": [asked.until] if asked.until else []}
     done = await pruning.prune(who, await _used(who), named=asked.all, test=prunable(given, time.time_ns()))
     return {"untagged": done.untagged, "deleted": done.deleted, "bytes": done.bytes}

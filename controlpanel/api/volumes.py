@@ -66,13 +66,13 @@ class SizeIn(Asked):
     size: str = Field(min_length=1, max_length=40, examples=["20g"])
 
 
-class PruneIn(Asked):
+class VolumePruneIn(Asked):
     all: bool = Field(False, description="Also volumes with names, as far as no container mounts them.")
     labels: list[str] = Field([], description="Only with these: name or name=value.")
     without_labels: list[str] = Field([], description="Only without these.")
 
 
-class PrunedOut(Schema):
+class VolumesPrunedOut(Schema):
     names: list[str]
     bytes: int
 
@@ -109,10 +109,10 @@ async def remove_volume(
     return Status(204, None)
 
 
-@router.post("/tenants/{tenant}/volume-prune", response=PrunedOut, summary="Remove volumes that no container mounts")
-async def prune_volumes(request: HttpRequest, tenant: str, payload: PruneIn | None = None) -> dict[str, Any]:
+@router.post("/tenants/{tenant}/volume-prune", response=VolumesPrunedOut, summary="Remove volumes that no container mounts")
+async def prune_volumes(request: HttpRequest, tenant: str, payload: VolumePruneIn | None = None) -> dict[str, Any]:
     who = await actor(request, tenant, "volume.prune")
-    asked = payload or PruneIn()  # type: ignore[call-arg]
+    asked = payload or VolumePruneIn()  # type: ignore[call-arg]
     names = [spec.name for spec in await unused(who, named=asked.all, labels=asked.labels, without=asked.without_labels)]
     done = await services.prune(who, names)
     return {"names": list(done.names), "bytes": done.bytes}

@@ -64,7 +64,7 @@ class BuildIn(Asked):
     pull: bool = False
 
 
-class PrunedOut(Schema):
+class BuildCachePrunedOut(Schema):
     caches: list[str]
     bytes: int
 
@@ -158,7 +158,7 @@ async def cancel_build(request: HttpRequest, tenant: str, build_id: str) -> Stat
     return Status(204, None)
 
 
-@router.delete("/tenants/{tenant}/build-cache", response=PrunedOut, summary="Take away the steps that builds left")
+@router.delete("/tenants/{tenant}/build-cache", response=BuildCachePrunedOut, summary="Take away the steps that builds left")
 async def prune_cache(
     request: HttpRequest,
     tenant: str,

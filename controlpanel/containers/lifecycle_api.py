@@ -41,13 +41,13 @@ class HealthOut(Schema):
     probes: list[ProbeOut] = []
 
 
-class PruneIn(Asked):
+class ContainerPruneIn(Asked):
     labels: dict[str, str] = Field({}, description="Only containers with all of these.")
     created_before: datetime | None = None
     dry_run: bool = Field(False, description="Only say which it would be.")
 
 
-class PrunedOut(Schema):
+class ContainersPrunedOut(Schema):
     ids: list[str]
     bytes: int
 
@@ -112,9 +112,9 @@ async def wait_container(
     return {"exit_code": state.exit_code, "error": state.error}
 
 
-@router.post("/tenants/{tenant}/container-prune", response=PrunedOut, summary="Remove all containers that do not run")
-async def prune_containers(request: HttpRequest, tenant: str, payload: PruneIn | None = None) -> dict[str, Any]:
-    asked = payload or PruneIn(labels={}, created_before=None, dry_run=False)
+@router.post("/tenants/{tenant}/container-prune", response=ContainersPrunedOut, summary="Remove all containers that do not run")
+async def prune_containers(request: HttpRequest, tenant: str, payload: ContainerPruneIn | None = None) -> dict[str, Any]:
+    asked = payload or ContainerPruneIn(labels={}, created_before=None, dry_run=False)
     who = await actor(request, tenant, "container.prune")
 
     def test(view: ContainerView) -> bool:

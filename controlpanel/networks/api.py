@@ -28,7 +28,7 @@ _PRUNE = "/tenants/{tenant}/network-prune"
 _PORTS = "/tenants/{tenant}/containers/{name}/ports"
 
 
-class MemberOut(Schema):
+class NetworkMemberOut(Schema):
     container: str
     container_id: str
     interface: str
@@ -65,7 +65,7 @@ class NetworkOut(Schema):
 
 
 class NetworkWithMembersOut(NetworkOut):
-    members: list[MemberOut] = Field(description="Containers that run in it.")
+    members: list[NetworkMemberOut] = Field(description="Containers that run in it.")
 
 
 class NetworkIn(Asked):
@@ -104,13 +104,13 @@ class DisconnectIn(Asked):
     force: bool = False
 
 
-class PruneIn(Asked):
+class NetworkPruneIn(Asked):
     labels: list[str] = Field([], description="Only with these: name or name=value.")
     created_before: datetime | None = None
     dry_run: bool = Field(False, description="Only say which it would be.")
 
 
-class PrunedOut(Schema):
+class NetworksPrunedOut(Schema):
     networks: list[str]
 
 
@@ -163,9 +163,9 @@ async def disconnect_container(request: HttpRequest, tenant: str, network: str, 
     return shown(await projection.container(who, view.id))
 
 
-@router.post(_PRUNE, response=PrunedOut, summary="Remove all that no running container is in")
-async def prune_networks(request: HttpRequest, tenant: str, payload: PruneIn | None = None) -> dict[str, Any]:
-    asked = payload or PruneIn(labels=[], created_before=None, dry_run=False)
+@router.post(_PRUNE, response=NetworksPrunedOut, summary="Remove all that no running container is in")
+async def prune_networks(request: HttpRequest, tenant: str, payload: NetworkPruneIn | None = None) -> dict[str, Any]:
+    asked = payload or NetworkPruneIn(labels=[], created_before=None, dry_run=False)
     who = await actor(request, tenant, "network.prune")
     before_ns = int(asked.created_before.timestamp() * 1e9) if asked.created_before else time.time_ns()
 
