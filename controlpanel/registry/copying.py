@@ -7,13 +7,17 @@ from django.db import transaction
 from controlpanel.registry import manifests, queries, services
 from controlpanel.registry.errors import Refused
 from controlpanel.tenants.actor import Actor
+from controlpanel.tenants.permissions import require
 
 _DEEPEST = 4  # an index of indexes, and what refers to them
 
 
 @transaction.atomic
 def copy(actor: Actor, source: str, reference: str, target: str, tag: str = "", *, public_only: bool = False) -> str:
-    """With all it is made of, and what refers to it (signatures, SBOMs). Its digest. ``public_only``: as far as everybody may pull it."""
+    """With all it is made of, and what refers to it (signatures, SBOMs). Its digest. ``public_only``: as far as everybody may pull it.
+    Who may not pull may not copy: it could be to where others pull."""
+    require(actor, "registry.push")
+    require(actor, "registry.pull")
     done: set[str] = set()
     return _copy(actor, source, reference, target, tag, public_only=public_only, done=done, depth=0)
 

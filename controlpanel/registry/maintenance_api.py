@@ -164,7 +164,6 @@ async def tag_history(
 async def copy(request: HttpRequest, tenant: str, asked: CopyIn) -> Status[dict[str, Any]]:
     """Promote: with all it is made of, and what refers to it (signatures, SBOMs)."""
     who = await actor(request, tenant, "registry.push")
-    await actor(request, tenant, "registry.pull")
     source, reference = split(asked.source)
     name, tag = _target(tenant, asked.target)
     foreign = tenant_of(source) != tenant
@@ -239,7 +238,7 @@ def _rule(row: Rule) -> dict[str, Any]:
 async def dry_run(request: HttpRequest, tenant: str) -> list[dict[str, Any]]:
     """Nothing changes."""
     who = await actor(request, tenant, "registry.pull")
-    return await database.read(lambda: [verdict._asdict() for verdict in retention.plan(who)])
+    return await database.read(lambda: [{**verdict._asdict(), "why": str(verdict.why)} for verdict in retention.plan(who)])
 
 
 @router.post("/tenants/{tenant}/registry/retention", response=SweepOut, summary="Follow the rules now, not only once a day")

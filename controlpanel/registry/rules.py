@@ -64,7 +64,7 @@ def words(row: Rule) -> dict[str, str | int]:
 
 def check_mutable(repository: Repository, tags: Iterable[str]) -> None:
     """PermissionDenied when one of these tags, which are there, is not to be moved or removed."""
-    mine = of(repository, Rule.IMMUTABLE)
+    mine = immutable(repository)
     for tag in tags if mine else ():
         for rule in mine:
             if matches(rule.tags, tag):
@@ -74,7 +74,12 @@ def check_mutable(repository: Repository, tags: Iterable[str]) -> None:
                 )
 
 
-def of(repository: Repository, kind: str) -> list[Rule]:
-    short = repository.name.partition("/")[2]
-    rows = Rule.everywhere.filter(tenant_id=repository.tenant_id, kind=kind).order_by("pk")
-    return [rule for rule in rows if matches(rule.repositories, short)]
+def immutable(repository: Repository) -> list[Rule]:
+    """That say so of some of its tags."""
+    return fitting(Rule.everywhere.filter(tenant_id=repository.tenant_id, kind=Rule.IMMUTABLE).order_by("pk"), repository.name)
+
+
+def fitting(found: Iterable[Rule], name: str) -> list[Rule]:
+    """Those that are for the repository of that name."""
+    short = name.partition("/")[2]
+    return [rule for rule in found if matches(rule.repositories, short)]

@@ -9,7 +9,7 @@ from django.db.models import F, Sum
 
 from controlpanel.audit import services as audit
 from controlpanel.registry import rules
-from controlpanel.registry.models import Repository, Rule, Tag
+from controlpanel.registry.models import Repository, Tag
 from controlpanel.registry.names import matches
 from controlpanel.tenants.actor import Actor
 from engine.errors import NotFound
@@ -38,7 +38,7 @@ def repository(actor: Actor, name: str) -> Repository:
 def tags(actor: Actor, name: str) -> list[Shown]:
     """The last pushed first."""
     row = repository(actor, name)
-    immutable = rules.of(row, Rule.IMMUTABLE)
+    immutable = rules.immutable(row)
     found = Tag.objects.filter(repository=row).select_related("manifest").defer("manifest__body")
     sized = found.annotate(blobs=Sum("manifest__needs__link__blob__size_bytes"), own=F("manifest__size_bytes"))
     return [
