@@ -32,8 +32,8 @@ class Job:
 class Schedule(threading.Thread):
     """Runs jobs one after the other in one thread."""
 
-    def __init__(self, jobs: list[Job]) -> None:
-        super().__init__(name="schedule", daemon=True)
+    def __init__(self, jobs: list[Job], name: str = "schedule") -> None:
+        super().__init__(name=name, daemon=True)
         self._due = [(time.monotonic() + job.every_s, job) for job in jobs]
         self._ending = threading.Event()
 
@@ -84,12 +84,15 @@ def main() -> int:
         Job("operators who act as members, and whose time is over", 5.0, impersonation.expire),
         Job("heads of the audit for its witness", 60.0, witness.tell),
         Job("what nobody has of the registry any more", 600.0, cleaning.tidy),
+        Job("what need not be kept", 3600.0, tidy),
+    ]
+    patient = [  # these take minutes, and the others wait for nobody; each of their steps may be the last
         Job("what goes by the rules of the tenants", 1800.0, retention.sweep_due),
         Job("the bytes of the registry, read again", 900.0, scrub.scrub),
-        Job("what need not be kept", 3600.0, tidy),
     ]
     schedule = Schedule(jobs)
     schedule.start()
+    Schedule(patient, "patient schedule").start()
     code = consume(
         contract.PANEL_QUEUE,
         consumer=f"{contract.PANEL_QUEUE}.{settings.SLIPWAY_HOST}",

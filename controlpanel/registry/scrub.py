@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
@@ -22,14 +23,15 @@ log = logging.getLogger(__name__)
 
 PIECE: Final = 1 << 20  # bytes
 RATE: Final = 32 << 20  # bytes a second: the disk is others' too
+AGAIN: Final = timedelta(days=7)  # a blob is read as often as that at most
 TURN_S: Final = 60.0  # of one call
 
 
-def scrub(seconds: float = TURN_S, rate: int = RATE) -> tuple[int, int]:
+def scrub(seconds: float = TURN_S, rate: int = RATE, again: timedelta = AGAIN) -> tuple[int, int]:
     """How many blobs were read, and how many of them are rotten. Ends between two blobs."""
-    until, read, rotten, began = time.monotonic() + seconds, 0, 0, timezone.now()
+    until, read, rotten, before = time.monotonic() + seconds, 0, 0, timezone.now() - again
     while time.monotonic() < until:
-        due = Blob.objects.exclude(checked_at__gte=began)
+        due = Blob.objects.exclude(checked_at__gte=before)
         row = due.order_by(F("checked_at").asc(nulls_first=True), "pk").first()
         if row is None:
             break
