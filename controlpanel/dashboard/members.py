@@ -11,12 +11,14 @@ from django.views.decorators.http import require_POST
 
 from controlpanel.accounts.services import user_named
 from controlpanel.base import database
+from controlpanel.base.errors import http_status
 from controlpanel.base.units import parse_lifetime
 from controlpanel.tenants import invitations, queries, roles, services
 from controlpanel.tenants.actor import Actor, Role
 from controlpanel.tenants.models import ROLES, Project, shown_role
 from controlpanel.tenants.pages import act, form_of, page, show, tenant_path
 from controlpanel.tenants.permissions import may
+from engine.errors import EngineError
 
 
 @page("member.view")
@@ -48,7 +50,10 @@ async def invite(request: HttpRequest, actor: Actor) -> HttpResponseBase:
     """Answers with the page itself: the link is shown once and is in no address of ours."""
     asked = {name: request.POST.get(name, "").strip() for name in ("role", "project", "name")}
     lifetime = parse_lifetime(request.POST.get("expires", ""))
-    made, secret = await database.run(lambda: invitations.invite(actor, **asked, lifetime=lifetime))
+    try:
+        made, secret = await database.run(lambda: invitations.invite(actor, **asked, lifetime=lifetime))
+    except EngineError as error:
+        return await _members(request, actor, refusal=error)
     link = request.build_absolute_uri(reverse("invitation", args=[secret]))
     return await _members(request, actor, link=link, made=made)
 
@@ -71,7 +76,8 @@ async def _members(request: HttpRequest, actor: Actor, **context: Any) -> HttpRe
     built_in = [(value, words) for value, words in ROLES if makes_owners or value != Role.OWNER]
     named = {"roles": [*built_in, *((name, name) for name in people["own"])]}
     shown = {"nav": "settings", "tab": "members", **named, **people, **context}
-    response = await show(request, actor, "tenants/members.html", shown)
+    status = http_status(context["refusal"]) if "refusal" in context else 200
+    response = await show(request, actor, "tenants/members.html", shown, status=status)
     if context:
         response.headers["Cache-Control"] = "no-store"
     return response

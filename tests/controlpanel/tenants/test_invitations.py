@@ -51,6 +51,8 @@ async def visit(people: Any, user: str) -> AsyncClient:
 async def test_an_admin_makes_a_link_that_is_shown_once_and_revokes_it(people: Any) -> None:
     alice = await visit(people, "alice")
     page = (await alice.post("/t/acme/settings/invitations", {"name": "Dora <d>", "role": "viewer", "expires": "7d"})).content.decode()
+    refused = await alice.post("/t/acme/settings/invitations", {"role": "viewer", "project": "Not one", "expires": "7d"})
+    assert refused.status_code == 400 and "invalid project name" in refused.content.decode() and "<table" in refused.content.decode()
     link = re.search(r"http://testserver(/invitation/[\w-]{43}/)", page)
     assert link and "Dora &lt;d&gt;" in page and "viewer" in page
     listed = await alice.get("/t/acme/settings/members")
