@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from typing import Any, Final
@@ -23,17 +20,11 @@ from controlpanel.audit import chain
 from controlpanel.audit.models import Record
 from controlpanel.base import database
 from controlpanel.builds.models import Build
-from controlpanel.containers import services as containers
-from controlpanel.execs import services as execs
-from controlpanel.images import transfers
-from controlpanel.networks import services as networks
-from controlpanel.registry import manifests, rules
-from controlpanel.registry import services as repositories
+from controlpanel.registry import rules
 from controlpanel.tenants import credentials, groups, invitations
 from controlpanel.tenants.actor import Role
-from controlpanel.volumes import services as volumes
-from engine.model.execution import ExecSpec
 from tests.controlpanel import agent
+from tests.controlpanel.audit.stage import INDEX_DIGEST, TAR, Stage, host_that_does_all
 from tests.controlpanel.audit.test_walk import _CHANGES_NOTHING, _SAFE, _docker_routes
 from tests.controlpanel.conftest import ingest, say_who, until
 from tests.controlpanel.dockerapi.conftest import Api
@@ -41,103 +32,12 @@ from tests.support.tls import Keys
 
 pytestmark = pytest.mark.usefixtures("web", "image")
 
-_TAR: Final = bytes(10240)
-_INDEX: Final = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}'
-_INDEX_DIGEST: Final = f"sha256:{hashlib.sha256(_INDEX).hexdigest()}"
 _ROOT: Final = 0
-
-
-@dataclass
-class Stage:
-    """A tenant in which there is something of everything, anew for each act."""
-
-    alice: Any
-    host: Any
-    numbers: Any
-    container: str = ""
-    id: str = ""
-    network: str = ""
-    volume: str = ""
-    group: str = ""
-
-    async def stopped(self) -> None:
-        self.container = f"c{next(self.numbers)}"
-        self.id = (await containers.create_container(self.alice, {"Image": "busybox", "OpenStdin": True}, name=self.container)).id
-
-    async def running(self) -> None:
-        await self.stopped()
-        await containers.start_container(self.alice, self.container)
-
-    async def networked(self) -> None:
-        self.network = f"n{next(self.numbers)}"
-        await networks.create_network(self.alice, {"Name": self.network, "Driver": "bridge"})
-
-    async def filled(self) -> None:
-        self.volume = f"v{next(self.numbers)}"
-        await volumes.create(self.alice, self.volume, options={"size": "64m"})
-
-    async def gathered(self) -> None:
-        """Somebody is in the group."""
-        self.group = f"g{next(self.numbers)}"
-        await database.run(groups.create_group, self.alice, self.group)
-        await database.run(groups.add_to_group, self.alice, self.group, self.alice.user)
-
-    async def pushed(self) -> None:
-        await database.run(repositories.to_push, self.alice, "acme/web")
-
-    async def tagged(self) -> None:
-        parsed = manifests.read(_INDEX, manifests.INDEX)
-        await database.run(repositories.put_manifest, self.alice, "acme/web", _INDEX_DIGEST, parsed, _INDEX, ["1"])
-
-    async def discarded(self) -> None:
-        await self.tagged()
-        await database.run(repositories.delete_manifest, self.alice, "acme/web", _INDEX_DIGEST)
-
-    async def discarded_by_rule(self) -> None:
-        await self.tagged()
-        await database.run(lambda: rules.create(self.alice, "keep", "**", "other", last=1))
-
-    async def loaded(self) -> None:
-        async with transfers.receive(self.alice, "load", _nothing()) as lines:
-            async for _line in lines:
-                pass
-
-    async def exec(self) -> str:
-        await self.running()
-        return (await execs.create(self.alice, self.container, ExecSpec(id="", args=("sh",)))).id
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    yield _TAR
-
-
-def _host_that_does_all(host: Any) -> None:
-    """Volumes, images and what the tests' host knows nothing of."""
-    plain = host._do
-
-    def do(verb: str, payload: dict[str, Any]) -> dict[str, Any]:
-        if "volume" in payload:
-            name = payload.get("name", payload["volume"]["name"])
-            return {"volume": {**payload["volume"], "name": name, "created_ns": time.time_ns()}}
-        if verb == "prune" and "names" in payload:
-            return {"volumes": [{"name": name, "created_ns": time.time_ns()} for name in payload["names"]], "bytes": 0}
-        if verb == "prune" or "ref" in payload or "image_id" in payload:
-            return {"untagged": {} if verb == "prune" else [], "deleted": [], "bytes": 0}
-        if verb in ("pause", "unpause"):
-            state = {**host.states[payload["id"]], "status": "paused" if verb == "pause" else "running"}
-            state["change"] = state.get("change", 0) + 1
-            host.states[payload["id"]] = state
-            return {"state": state}
-        if verb in ("kill", "restart"):
-            return plain("start" if verb == "restart" else "stop", payload)
-        return dict(plain(verb, payload))
-
-    host._do = do
 
 
 @pytest_asyncio.fixture
 async def stage(people: Any, host: Any) -> AsyncIterator[Stage]:
-    _host_that_does_all(host)
+    host_that_does_all(host)
     alice = await database.read(people.actor, people.alice)
     async with agent.speaking(settings.SLIPWAY_RUN, settings.SLIPWAY_DATA):
         yield Stage(alice, host, count(1))
@@ -197,11 +97,11 @@ _DOCKER: Final[dict[str, Act]] = {
     "DELETE /containers/{id}": _with("stopped", "/containers/{container}"),
     "POST /containers/prune": _with("stopped", "/containers/prune"),
     "POST /containers/{id}/exec": _with("running", "/containers/{container}/exec", {"Cmd": ["sh"]}),
-    "PUT /containers/{id}/archive": _with("stopped", "/containers/{container}/archive?path=/", _TAR),
+    "PUT /containers/{id}/archive": _with("stopped", "/containers/{container}/archive?path=/", TAR),
     "POST /commit": _with("stopped", "/commit?container={container}&repo=x", {}),
-    "POST /build": _with("", "/build?t=app:1", _TAR),
+    "POST /build": _with("", "/build?t=app:1", TAR),
     "POST /build/prune": _with("", "/build/prune"),
-    "POST /images/load": _with("", "/images/load", _TAR),
+    "POST /images/load": _with("", "/images/load", TAR),
     "POST /images/create": _with("", "/images/create?fromImage=app&tag=1"),
     "POST /images/prune": _with("loaded", '/images/prune?filters={{"dangling":["false"]}}'),
     "POST /images/{name}/tag": _with("", "/images/busybox/tag?repo=mine&tag=1"),
@@ -270,7 +170,7 @@ async def test_what_docker_does_is_on_record(people: Any, stage: Stage) -> None:
 
     async def ask(target: str, body: Any) -> tuple[int, bytes]:
         method, path = current
-        kind = {"content_type": "application/x-tar"} if body is _TAR else {}
+        kind = {"content_type": "application/x-tar"} if body is TAR else {}
         if path.endswith("/push"):
             kind["x_registry_auth"] = "e30="
         answer = await api._ask(method, target, body, "acme", _ROOT, kind)
@@ -298,7 +198,7 @@ _REST: Final[dict[str, Act]] = {
     "POST /containers/{name}/update": _with("stopped", f"{_C}/update", {"pids_limit": 50}),
     "POST /containers/{name}/exec": _with("running", f"{_C}/exec", {"command": ["sh"], "detach": True}),
     "POST /containers/{name}/commit": _with("stopped", f"{_C}/commit", {"ref": "x:1"}),
-    "PUT /containers/{name}/files": _with("stopped", f"{_C}/files?path=/", _TAR),
+    "PUT /containers/{name}/files": _with("stopped", f"{_C}/files?path=/", TAR),
     "PUT /containers/{name}/files/content": _with("stopped", f"{_C}/files/content?path=/x", b"x"),
     "PUT /containers/{name}/ports": _with("stopped", f"{_C}/ports", {"ports": []}),
     "PUT /containers/{name}/rules": _with("stopped", f"{_C}/rules", {}),
@@ -320,11 +220,11 @@ _REST: Final[dict[str, Act]] = {
     "POST /volumes/{name}/snapshots": _with("filled", "/volumes/{volume}/snapshots", {"name": "one"}),
     "POST /volumes/{name}/snapshots/{snapshot}/restore": _with("filled", "/volumes/{volume}/snapshots/one/restore", {}),
     "DELETE /volumes/{name}/snapshots/{snapshot}": _with("filled", "/volumes/{volume}/snapshots/one"),
-    "PUT /volumes/{name}/files": _with("filled", "/volumes/{volume}/files?path=/", _TAR),
+    "PUT /volumes/{name}/files": _with("filled", "/volumes/{volume}/files?path=/", TAR),
     "PUT /volumes/{name}/files/content": _with("filled", "/volumes/{volume}/files/content?path=/x", b"x"),
     "DELETE /volumes/{name}/files": _with("filled", "/volumes/{volume}/files?path=/x"),
-    "PUT /image-archive": _with("", "/image-archive", _TAR),
-    "PUT /image-rootfs": _with("", "/image-rootfs?ref=app:1", _TAR),
+    "PUT /image-archive": _with("", "/image-archive", TAR),
+    "PUT /image-rootfs": _with("", "/image-rootfs?ref=app:1", TAR),
     "POST /images": _with("", "/images", {"image": "busybox", "ref": "mine:2"}),
     "DELETE /images/{name}": _with("loaded", "/images/app:1"),
     "POST /image-prune": _with("loaded", "/image-prune", {"all": True}),
@@ -333,13 +233,13 @@ _REST: Final[dict[str, Act]] = {
     "PATCH /repositories/{name}": _with("pushed", "/repositories/acme/web", {"visibility": "public"}),
     "PATCH /tags/{ref}": _with("tagged", "/tags/acme/web:1", {"pinned": True}),
     "POST /copies": _with("tagged", "/copies", {"source": "acme/web:1", "target": "acme/prod/web:1"}),
-    "POST /registry/trash/restore": _with("discarded", "/registry/trash/restore", {"repository": "acme/web", "digest": _INDEX_DIGEST}),
+    "POST /registry/trash/restore": _with("discarded", "/registry/trash/restore", {"repository": "acme/web", "digest": INDEX_DIGEST}),
     "DELETE /registry/trash": _with("discarded", "/registry/trash"),
     "POST /registry/rules": _with("", "/registry/rules", {"kind": "keep", "repositories": "**", "last": 3}),
     "DELETE /registry/rules/{number}": lambda stage, ask: _unrule(stage, ask),
     "POST /registry/retention": _with("discarded_by_rule", "/registry/retention", {}),
     "POST /builds": _with("", "/builds", {"text": "FROM busybox", "refs": ["app:1"]}),
-    "PUT /builds": _with("", "/builds", _TAR),
+    "PUT /builds": _with("", "/builds", TAR),
     "POST /builds/{build_id}/cancel": lambda stage, ask: _cancel(stage, ask, "/builds/{build}/cancel"),
     "DELETE /build-cache": _with("", "/build-cache"),
     "PUT /members/{user}": _with("", "/members/charlie", {"role": "viewer"}),
