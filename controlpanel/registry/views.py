@@ -43,9 +43,11 @@ async def one(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
         row = tags.repository(actor, name)
         return {"repository": row, "public": row.visibility == PUBLIC, "tags": tags.tags(actor, name)}
 
-    at = f"{request.get_host()}/{name}"
-    commands = {"pull_command": f"docker pull {at}", "push_command": f"docker push {at}:TAG"}
-    return await _show(request, actor, "one", **await database.read(found), **commands)
+    shown = await database.read(found)
+    at, names = f"{request.get_host()}/{name}", [each.name for each in shown["tags"]]
+    pulled = f":{names[0]}" if names and "latest" not in names else ""  # what docker pulls without a tag is latest
+    commands = {"pull_command": f"docker pull {at}{pulled}", "push_command": f"docker push {at}:TAG"}
+    return await _show(request, actor, "one", **shown, **commands)
 
 
 @page("registry.pull")

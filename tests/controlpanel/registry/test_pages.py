@@ -44,7 +44,7 @@ def test_what_is_there_is_shown(alice: Client, panel: Any) -> None:
     body = json.dumps(oci.image(b"{}", [], subject=listed, artifactType="text/sbom")).encode()
     alice("PUT", f"/v2/{NAME}/manifests/{oci.digest_of(body)}", body, {"Content-Type": oci.IMAGE})
     assert NAME in text(browser, "") and NAME not in text(browser, "?q=other")
-    assert "docker pull testserver/acme/shop/web" in text(browser, f"view/{NAME}")
+    assert "docker pull testserver/acme/shop/web:all" in text(browser, f"view/{NAME}")
     shown = text(browser, f"image/{NAME}:1")
     assert member in shown and "text/sbom" in shown and f"docker pull testserver/{NAME}:1" in shown
     assert "linux/arm64" in text(browser, f"image/{NAME}:all") and member in text(browser, f"image/{NAME}@{member}")
